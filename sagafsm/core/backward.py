@@ -1,0 +1,170 @@
+"""Going back: undoing what is due, in the reverse of the order in which it was done.
+
+What must stay true: due is every step that succeeded or is unknown (or failed, where it asks for that), has
+something to undo it and does not lie past the pivot; a compensation is never cancelled and never given up silently:
+it succeeds, or is waived by a person, or leaves the saga stuck; ``failed`` is only reached when nothing stands.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from . import events as e
+from .commands import CallEnded, OutcomeKind
+from .forward import child_id
+from .lifecycle import StepState
+from .progress import StepProgress
+from .step import StepKind
+from .turn import Turn
+
+_UNDOABLE = (StepState.SUCCEEDED, StepState.UNKNOWN, StepState.FAILED, StepState.COMPENSATING)
+
+
+def go_back(turn: Turn) -> None:
+    """Start every compensation that may start; end the saga when none is left."""
+    if turn.halted:
+        return
+    abort = turn.progress.abort
+    if abort is not None and not abort.compensate:
+        for name in due(turn):
+            if turn.step(name).state is not StepState.COMPENSATING:
+                turn.emit(e.CompensationWaived(step=name, actor=abort.actor or "", reason=abort.reason))
+    left = due(turn)
+    if left:
+        for name in _ready(turn, left):
+            _begin(turn, name)
+        return
+    failed = [name for name, step in turn.in_state(StepState.COMPENSATION_FAILED) if not step.waived]
+    if failed:
+        error = turn.step(failed[0]).compensation_error
+        turn.stick(f"the compensation of step {', '.join(failed)} failed: {error}", failed[0])
+        return
+    turn.emit(e.SagaFailed(outcome=_outcome(turn)))
+
+
+def due(turn: Turn) -> list[str]:
+    """The steps that are still to be undone, the next one first."""
+    found: list[tuple[int, str]] = []
+    for name, step in turn.in_state(*_UNDOABLE, StepState.COMPENSATION_FAILED):
+        if _is_due(turn, name, step):
+            found.append((step.ended, name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def _is_due(turn: Turn, name: str, step: StepProgress) -> bool:
+    if step.waived or not turn.definition.undoable(name):
+        return False
+    if step.state is StepState.COMPENSATION_FAILED:
+        return step.again
+    if step.state is StepState.FAILED:
+        return turn.definition.steps[name].compensate_failed and step.attempts > 0
+    return True
+
+
+def _ready(turn: Turn, left: list[str]) -> list[str]:
+    if not turn.definition.parallel_compensation:
+        running = [name for name in left if turn.step(name).state is StepState.COMPENSATING]
+        return running[:1] or left[:1]
+    waiting = set(left)
+    return [name for name in left if not waiting & turn.definition.descendants[name]]
+
+
+def _begin(turn: Turn, name: str) -> None:
+    step = turn.step(name)
+    if step.state is not StepState.COMPENSATING:
+        turn.call_compensation(name, attempt=step.compensation_attempts + 1)
+    elif step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at:
+        turn.call_compensation(
+            name, attempt=step.compensation_attempts + 1, interruption=step.compensation_interruptions
+        )
+
+
+def _outcome(turn: Turn) -> str:
+    if any(step.waived for step in turn.progress.steps.values()):
+        return "forced"
+    return turn.progress.abort.outcome if turn.progress.abort is not None else "compensated"
+
+
+# --- the end of a compensation's attempt ---
+
+
+def compensation_ended(turn: Turn, ended: CallEnded) -> None:
+    """The compensation returned or raised."""
+    call = ended.call
+    name, step = call.step, turn.step(call.step)
+    if (
+        step.state is not StepState.COMPENSATING
+        or not step.calling
+        or step.compensation_attempts != call.attempt
+        or step.compensation_interruptions != call.interruption
+    ):
+        return
+    spec = turn.definition.steps[name]
+    if ended.kind is OutcomeKind.SUCCEEDED and spec.kind is StepKind.CHILD:
+        child = child_id(turn, name)
+        turn.emit(e.CompensationReplyAwaited(step=name, attempt=call.attempt, child=child))
+        return
+    handler = spec.backward(call.via)
+    if ended.kind is OutcomeKind.SUCCEEDED and handler is not None and handler.awaits_reply:
+        until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
+        turn.emit(e.CompensationReplyAwaited(step=name, attempt=call.attempt, until=until))
+        return
+    compensation_settled(turn, name, ended.kind, ended.error)
+
+
+def compensation_settled(
+    turn: Turn, name: str, kind: OutcomeKind, error: e.Failure | None, message_id: str | None = None
+) -> None:
+    """Record how the current attempt of a compensation ended, and whether another follows."""
+    step = turn.step(name)
+    attempt = step.compensation_attempts
+    if kind is OutcomeKind.SUCCEEDED:
+        turn.emit(e.StepCompensated(step=name, attempt=attempt, message_id=message_id))
+        return
+    error = error or turn.failure(name, kind.value, "")
+    policy = turn.definition.backward_retry[name, step.via]
+    tried = attempt - step.compensation_base
+    if (
+        kind in (OutcomeKind.FAILED, OutcomeKind.UNKNOWN)
+        and not policy.exhausted(tried)
+        and turn.progress.version < turn.progress.event_budget
+    ):
+        retry_at = turn.now + policy.delay(tried, turn.surroundings.spread())
+        turn.emit(
+            e.CompensationAttemptFailed(
+                step=name, attempt=attempt, error=error, retry_at=retry_at, message_id=message_id
+            )
+        )
+        return
+    _give_up(turn, name, attempt, error, message_id)
+
+
+def _give_up(turn: Turn, name: str, attempt: int, error: e.Failure, message_id: str | None = None) -> None:
+    turn.emit(e.CompensationFailed(step=name, attempt=attempt, error=error, message_id=message_id))
+    if turn.definition.on_compensation_failure == "stick":
+        turn.stick(f"the compensation of step {name} failed: {error}", name)
+
+
+def compensation_interrupted(turn: Turn, name: str, step: StepProgress) -> None:
+    """A compensation died with its process: call again with the same key."""
+    policy = turn.definition.backward_retry[name, step.via]
+    if step.compensation_interruptions >= policy.max_interruptions:
+        error = turn.failure(name, "Interrupted", "the process ended during the compensation, again and again")
+        _give_up(turn, name, step.compensation_attempts, error)
+    elif not turn.halted:
+        turn.call_compensation(
+            name, attempt=step.compensation_attempts, interruption=step.compensation_interruptions + 1
+        )
+
+
+def compensation_timers(turn: Turn) -> None:
+    """Replies to compensations that did not come in time: open, so called again with the same key."""
+    for name, step in turn.in_state(StepState.COMPENSATING):
+        if step.waiting == "reply" and step.due_at is not None and turn.now >= step.due_at:
+            error = turn.failure(name, "TimeoutError", "no reply in time")
+            compensation_settled(turn, name, OutcomeKind.UNKNOWN, error)
+
+
+def result_of(step: StepProgress) -> msgspec.Raw:
+    """What a compensation is given as the action's result: null where the outcome was never known."""
+    return step.result if step.result is not None else e.NULL

@@ -1,0 +1,106 @@
+"""Between events and what lies in a store: JSON text, one object per event.
+
+What must stay true: an event's type is looked up in the closed registry, never imported by name; unknown types and
+unknown fields come from a newer version and are refused as such; bytes that cannot be read are reported and left as
+they are. No pickle, ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Protocol
+
+import msgspec
+
+from .errors import StoreCorrupt, StoreTooNew
+from .events import EVENT_TYPES, Event, SagaEvent
+from .progress import Progress, evolve
+
+encode_event = msgspec.json.Encoder().encode
+_encode_snapshot = msgspec.json.Encoder().encode
+_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(cls) for name, cls in EVENT_TYPES.items()
+}
+_PLAIN = msgspec.json.Decoder(dict[str, Any])
+
+
+@cache
+def _snapshot_decoder() -> msgspec.json.Decoder[Progress]:
+    return msgspec.json.Decoder(Progress)
+
+
+class Stored(Protocol):
+    """What a store keeps of one event."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+def decode_event(saga_id: str, stored: Stored) -> SagaEvent:
+    """The event that was stored. Raises StoreTooNew or StoreCorrupt, naming the saga and the event."""
+    decoder = _DECODERS.get(stored.type)
+    where = f"saga {saga_id}, event {stored.seq}"
+    if decoder is None:
+        raise StoreTooNew(f"{where}: unknown type {stored.type[:100]!r}; it was written by a newer sagafsm: upgrade")
+    try:
+        event: SagaEvent = decoder.decode(stored.data)
+    except msgspec.ValidationError as exc:
+        if "unknown field" in str(exc):
+            raise StoreTooNew(f"{where} ({stored.type}): {exc}; it was written by a newer sagafsm: upgrade") from exc
+        raise StoreCorrupt(f"{where} ({stored.type}) does not have the right form: {exc}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise StoreCorrupt(f"{where} ({stored.type}) cannot be read: {exc}") from exc
+    return event
+
+
+def replay(saga_id: str, events: Iterable[Stored], start: Progress | None = None) -> Progress:
+    """Fold stored events, after a snapshot if there is one. Raises StoreCorrupt for gaps and illegal events too."""
+    progress = start
+    for stored in events:
+        expected = progress.version + 1 if progress is not None else 1
+        if stored.seq != expected:
+            raise StoreCorrupt(f"saga {saga_id}: event {expected} is missing (found {stored.seq})")
+        event = decode_event(saga_id, stored)
+        try:
+            progress = evolve(progress, event, stored.at)
+        except StoreCorrupt as exc:
+            raise StoreCorrupt(f"saga {saga_id}, event {stored.seq} ({stored.type}): {exc}") from exc
+    if progress is None:
+        raise StoreCorrupt(f"saga {saga_id}: its record has no events")
+    return progress
+
+
+def encode_snapshot(progress: Progress) -> bytes:
+    """The fold so far, as JSON."""
+    return _encode_snapshot(progress)
+
+
+def decode_snapshot(saga_id: str, data: bytes) -> Progress:
+    """The fold that was stored. Raises StoreCorrupt."""
+    try:
+        return _snapshot_decoder().decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise StoreCorrupt(f"saga {saga_id}: its snapshot cannot be read: {exc}") from exc
+
+
+def describe(saga_id: str, stored: Stored) -> Event:
+    """One event for a reader of the history, as plain values; also where this version cannot interpret it."""
+    try:
+        fields = _PLAIN.decode(stored.data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        fields = {"unreadable": f"{exc}"}
+    return Event(
+        seq=stored.seq,
+        type=stored.type,
+        at=stored.at,
+        step=fields.pop("step", None),
+        attempt=fields.pop("attempt", None),
+        data=fields,
+    )

@@ -1,0 +1,205 @@
+"""A saga definition: data that the engine, the tools and the diagrams all read, whatever front end wrote it.
+
+What must stay true: immutable; nothing here calls a user's function; what the decider asks at run time (what follows
+what, what lies after the pivot, which policy applies) is worked out once, when the definition is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import attrs
+import msgspec
+
+from .declaration import compile_steps
+from .retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
+from .step import Handler, StepDefinition, StepKind
+from .validation import check_definition
+
+OnCompensationFailure = Literal["continue", "stick"]
+
+
+@attrs.define(kw_only=True, eq=False, slots=False, frozen=True)
+class SagaDefinition:
+    """An immutable saga definition, validated when built.
+
+    ``steps`` takes the items of the list form (:class:`~sagafsm.Step`, :class:`~sagafsm.Parallel`, …) and holds them
+    compiled, by name, in the order of their declaration. ``deadline`` is in seconds for the whole saga; ``input`` is
+    the type that the saga's input is decoded to. Raises :class:`~sagafsm.DefinitionError`.
+    """
+
+    name: str
+    version: int = 1
+    steps: Mapping[str, StepDefinition] = attrs.field(converter=compile_steps)
+    deadline: float | None = None
+    retry: RetryPolicy | None = None
+    compensation_retry: RetryPolicy | None = None
+    on_compensation_failure: OnCompensationFailure = "continue"
+    parallel_compensation: bool = False
+    input: Any = Any
+    on_completed: Callable[..., Any] | None = None
+    on_failed: Callable[..., Any] | None = None
+    description: str = ""
+    where: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        check_definition(self)
+
+    @classmethod
+    def from_contract(cls, document: Mapping[str, Any] | str | bytes | Path, operations: Any = None) -> SagaDefinition:
+        """Build a definition from a contract: a mapping, JSON or YAML text, or the path of a file.
+
+        ``operations`` resolves ``backend`` and ``operation`` to functions. Raises :class:`~sagafsm.DefinitionError`.
+        """
+        from .contract import definition_from_contract
+
+        return definition_from_contract(document, operations)
+
+    def with_defaults(self, retry: RetryPolicy | None, compensation_retry: RetryPolicy | None) -> Self:
+        """The same saga, with the orchestrator's policies where it names none of its own."""
+        if (self.retry or not retry) and (self.compensation_retry or not compensation_retry):
+            return self
+        return attrs.evolve(
+            self, retry=self.retry or retry, compensation_retry=self.compensation_retry or compensation_retry
+        )
+
+    # --- the graph ---
+
+    @cached_property
+    def roots(self) -> tuple[str, ...]:
+        """The steps that can start at once."""
+        return tuple(name for name, step in self.steps.items() if not step.after)
+
+    @cached_property
+    def followers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each step, the steps that name it in ``after``."""
+        found: dict[str, list[str]] = {name: [] for name in self.steps}
+        for name, step in self.steps.items():
+            for before in step.after:
+                found[before].append(name)
+        return {name: tuple(names) for name, names in found.items()}
+
+    @cached_property
+    def descendants(self) -> Mapping[str, frozenset[str]]:
+        """For each step, every step that can only start after it."""
+        found: dict[str, frozenset[str]] = {}
+
+        def collect(name: str) -> frozenset[str]:
+            if name not in found:
+                direct = self.followers[name]
+                found[name] = frozenset(direct).union(*(collect(follower) for follower in direct))
+            return found[name]
+
+        for name in reversed(self.topological_order):
+            collect(name)
+        return found
+
+    @cached_property
+    def topological_order(self) -> tuple[str, ...]:
+        """Every step after all the steps that it waits for; ties in the order of declaration."""
+        missing = {name: len(step.after) for name, step in self.steps.items()}
+        order = [name for name, count in missing.items() if not count]
+        for name in order:  # grows as it is read
+            for follower in self.followers[name]:
+                missing[follower] -= 1
+                if not missing[follower]:
+                    order.append(follower)
+        return tuple(order)
+
+    @cached_property
+    def pivot(self) -> str | None:
+        """The point of no return, if there is one."""
+        return next((name for name, step in self.steps.items() if step.pivot), None)
+
+    @cached_property
+    def after_pivot(self) -> frozenset[str]:
+        """The steps that only start once the pivot has succeeded."""
+        return self.descendants[self.pivot] if self.pivot is not None else frozenset()
+
+    # --- the policies ---
+
+    @cached_property
+    def forward_retry(self) -> Mapping[tuple[str, str], RetryPolicy]:
+        """The policy of each step's (name, ``"action"`` | ``"fallback"``)."""
+        default = self.retry or ACTION_RETRY
+        policies: dict[tuple[str, str], RetryPolicy] = {}
+        for name, step in self.steps.items():
+            own = step.action.retry if step.action is not None else None
+            policies[name, "action"] = own or default
+            policies[name, "fallback"] = (step.fallback.retry if step.fallback is not None else None) or default
+        return policies
+
+    @cached_property
+    def backward_retry(self) -> Mapping[tuple[str, str], RetryPolicy]:
+        """The policy of the compensation of each step's (name, ``"action"`` | ``"fallback"``)."""
+        default = self.compensation_retry or COMPENSATION_RETRY
+        policies: dict[tuple[str, str], RetryPolicy] = {}
+        for name, step in self.steps.items():
+            for via in ("action", "fallback"):
+                handler = step.backward(via)
+                policies[name, via] = (handler.retry if handler is not None else None) or default
+        return policies
+
+    def undoable(self, step: str) -> bool:
+        """Whether a compensation of this step is ever due: it has one, and does not lie after the pivot."""
+        spec = self.steps[step]
+        if not spec.compensatable or step in self.after_pivot:
+            return False
+        return spec.compensation is not None or spec.kind is StepKind.CHILD
+
+    # --- its identity ---
+
+    @cached_property
+    def shape(self) -> dict[str, Any]:
+        """The names, the order and the flags: what a running saga depends on. Never function bodies."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "on_compensation_failure": self.on_compensation_failure,
+            "parallel_compensation": self.parallel_compensation,
+            "steps": [_shape(step) for step in self.steps.values()],
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the shape, which guards against a changed shape under an unchanged version."""
+        return hashlib.blake2b(msgspec.json.encode(self.shape), digest_size=8).hexdigest()
+
+    @cached_property
+    def kind(self) -> str:
+        """``name@version#fingerprint``: which definition exactly a stored saga needs."""
+        return f"{self.name}@{self.version}#{self.fingerprint}"
+
+    def __repr__(self) -> str:
+        return f"<SagaDefinition {self.name} version {self.version}, {len(self.steps)} steps>"
+
+
+def _shape(step: StepDefinition) -> dict[str, Any]:
+    def present(handler: Handler | None) -> bool:
+        return handler is not None
+
+    facts: dict[str, Any] = {
+        "name": step.name,
+        "kind": step.kind.value,
+        "after": sorted(step.after),
+        "when": present(step.when),
+        "compensation": present(step.compensation),
+        "fallback": present(step.fallback),
+        "fallback_compensation": present(step.fallback_compensation),
+        "probe": present(step.probe),
+        "pivot": step.pivot,
+        "compensatable": step.compensatable,
+        "on_unknown": step.on_unknown,
+        "idempotent": step.idempotent,
+        "compensate_failed": step.compensate_failed,
+        "awaits_reply": step.action is not None and step.action.awaits_reply,
+        "compensation_awaits_reply": step.compensation is not None and step.compensation.awaits_reply,
+        "signal": step.signal,
+        "on_timeout": step.on_timeout if step.kind is StepKind.SIGNAL else None,
+        "child": step.child.name if step.child is not None else None,
+    }
+    return {key: value for key, value in facts.items() if value not in (None, False, [])}

@@ -1,0 +1,340 @@
+"""Going forward: starting what is ready, ending attempts, and winding down before compensation.
+
+What must stay true: nothing new starts after a definite failure, an abort or the deadline; compensation is only
+decided when no call is left running; while the pivot runs or its outcome is unknown, neither a later step nor
+compensation starts; after the pivot the only ways are retry, fallback and a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from . import events as e
+from .commands import CallEnded, OutcomeKind
+from .lifecycle import SagaState, StepState
+from .progress import StepProgress
+from .step import StepDefinition, StepKind
+from .turn import Turn
+
+
+def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
+    """Start everything that may start; ``candidates`` None looks at every step."""
+    if turn.progress.troubled or turn.progress.abort is not None or turn.progress.deadline_expired:
+        settle_troubles(turn)
+        if turn.halted or failing(turn) is not None or turn.progress.state is not SagaState.PENDING:
+            return
+        candidates = None
+    if turn.halted:
+        return
+    queue = list(turn.definition.steps if candidates is None else candidates)
+    steps, followers = turn.definition.steps, turn.definition.followers
+    for name in queue:  # grows as steps end at once
+        if turn.progress.steps[name].state is StepState.WAITING and all(
+            turn.progress.steps[before].done for before in steps[name].after
+        ):
+            start(turn, name)
+            if turn.progress.steps[name].done:
+                queue.extend(followers[name])
+    if turn.progress.troubled:
+        settle_troubles(turn)
+    if turn.progress.done == len(turn.progress.steps) and turn.progress.state is SagaState.PENDING:
+        turn.emit(e.SagaCompleted())
+
+
+def start(turn: Turn, name: str) -> None:
+    """Begin a step whose turn has come."""
+    spec = turn.definition.steps[name]
+    if spec.when is not None:
+        answer = turn.surroundings.condition(spec, turn.progress)
+        if isinstance(answer, e.Failure):
+            turn.emit(e.StepFailed(step=name, error=answer))
+            return
+        if not answer:
+            turn.emit(e.StepSkipped(step=name))
+            return
+    if spec.kind is StepKind.SIGNAL:
+        until = None if spec.seconds is None else turn.now + spec.seconds
+        turn.emit(e.WaitStarted(step=name, kind="signal", name=spec.signal, until=until))
+        consume_signal(turn, name)
+    elif spec.kind is StepKind.SLEEP:
+        turn.emit(e.WaitStarted(step=name, kind="sleep", until=turn.now + (spec.seconds or 0.0)))
+        if not spec.seconds:
+            turn.succeed(name, e.NULL, "timer")
+    else:
+        turn.call(name, attempt=1)
+
+
+def consume_signal(turn: Turn, name: str) -> None:
+    """End a step that waits for a signal which has come already."""
+    wanted = turn.step(name).waiting_name
+    for signal in turn.progress.signals:
+        if signal.name == wanted:
+            turn.succeed(name, signal.payload, "signal")
+            return
+
+
+# --- the end of an attempt ---
+
+
+def attempt_ended(
+    turn: Turn,
+    name: str,
+    kind: OutcomeKind,
+    result: msgspec.Raw,
+    error: e.Failure | None,
+    *,
+    by: str = "call",
+    message_id: str | None = None,
+) -> None:
+    """Record how the current attempt of an action or fallback ended, and whether another follows."""
+    if kind is OutcomeKind.SUCCEEDED:
+        turn.succeed(name, result, by, message_id)
+        return
+    step, spec, policy = turn.step(name), turn.definition.steps[name], turn.policy(name)
+    attempt = step.attempts
+    error = error or turn.failure(name, kind.value, "")
+    open_now = kind is OutcomeKind.UNKNOWN
+    if kind is OutcomeKind.IMPOSSIBLE and failing(turn) is None:
+        turn.emit(e.AttemptFailed(step=name, attempt=attempt, error=error, message_id=message_id))
+        turn.stick(f"step {name} cannot be called: {error}", name)
+    elif kind is OutcomeKind.REJECTED:
+        turn.emit(e.StepFailed(step=name, attempt=attempt, error=error, message_id=message_id))
+    elif (
+        policy.exhausted(attempt - step.base) or (open_now and not spec.idempotent) or failing(turn) is not None
+    ):
+        end_badly(turn, name, error, open_=open_now or step.open, message_id=message_id)
+    elif turn.progress.version >= turn.progress.event_budget:
+        turn.emit(
+            e.AttemptFailed(step=name, attempt=attempt, error=error, open=open_now, message_id=message_id)
+        )
+        turn.stick(f"the log has {turn.progress.version} events; step {name} fails again and again: {error}", name)
+    else:
+        retry_at = turn.now + policy.delay(attempt - step.base, turn.surroundings.spread())
+        turn.emit(
+            e.AttemptFailed(
+                step=name, attempt=attempt, error=error, retry_at=retry_at, open=open_now, message_id=message_id
+            )
+        )
+
+
+def end_badly(turn: Turn, name: str, error: e.Failure, *, open_: bool, message_id: str | None = None) -> None:
+    """Record that a step is not tried again: unknown where an attempt may have happened, else failed."""
+    event = e.StepUnknown if open_ else e.StepFailed
+    attempt = turn.step(name).attempts or None
+    turn.emit(event(step=name, attempt=attempt, error=error, message_id=message_id))
+
+
+def call_ended(turn: Turn, ended: CallEnded) -> None:
+    """The action or fallback returned or raised."""
+    call = ended.call
+    step = turn.step(call.step)
+    if (
+        step.state is not StepState.RUNNING
+        or not step.calling
+        or step.attempts != call.attempt
+        or step.interruptions != call.interruption
+    ):
+        return  # superseded: the reply came first, or the attempt was cut
+    spec = turn.definition.steps[call.step]
+    if ended.kind is OutcomeKind.SUCCEEDED and spec.kind is StepKind.CHILD:
+        child = child_id(turn, call.step)
+        turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, child=child))
+        return
+    handler = spec.forward(call.via)
+    if ended.kind is OutcomeKind.SUCCEEDED and handler is not None and handler.awaits_reply:
+        until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
+        turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, until=until))
+        return
+    attempt_ended(turn, call.step, ended.kind, ended.result, ended.error)
+
+
+def child_id(turn: Turn, name: str) -> str:
+    """The id of a sub-saga: its parent's and its step's."""
+    return f"{turn.progress.saga_id}:{name}"
+
+
+def interrupted(turn: Turn, name: str, step: StepProgress) -> None:
+    """A call died with its process: call again with the same key, unless that must not be."""
+    spec, policy = turn.definition.steps[name], turn.policy(name)
+    error = turn.failure(name, "Interrupted", "the process that made the call ended before the call did")
+    if not spec.idempotent or step.interruptions >= policy.max_interruptions or failing(turn) is not None:
+        end_badly(turn, name, error, open_=True)
+    elif not turn.halted:
+        turn.call(name, attempt=step.attempts, via=step.via, interruption=step.interruptions + 1)
+
+
+# --- timers ---
+
+
+def timers(turn: Turn) -> None:
+    """Do what has fallen due while going forward."""
+    deadline = turn.progress.deadline
+    if (
+        deadline is not None
+        and turn.now >= deadline
+        and not turn.progress.deadline_expired
+        and not turn.halted
+        and not turn.pivot_open
+        and not turn.pivot_passed
+    ):
+        turn.emit(e.DeadlineExpired())
+    for name, step in turn.in_state(StepState.RUNNING):
+        if step.due_at is None or turn.now < step.due_at:
+            continue
+        if step.waiting == "sleep":
+            turn.succeed(name, e.NULL, "timer")
+        elif step.waiting == "signal":
+            spec = turn.definition.steps[name]
+            if spec.on_timeout == "continue":
+                turn.succeed(name, e.NULL, "timer")
+            else:
+                message = f"no signal {spec.signal!r} within {spec.seconds:g} s"
+                turn.emit(e.StepFailed(step=name, error=turn.failure(name, "TimeoutError", message)))
+        elif step.waiting == "reply":
+            error = turn.failure(name, "TimeoutError", "no reply in time")
+            attempt_ended(turn, name, OutcomeKind.UNKNOWN, e.NULL, error)
+
+
+def start_retries(turn: Turn) -> None:
+    """Begin the attempts and probes whose backoff is over, or that a person granted."""
+    for name, step in turn.in_state(StepState.RUNNING):
+        if (step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at) or step.again:
+            turn.call(name, attempt=step.attempts + 1, via=step.via)
+
+
+# --- failure ---
+
+
+def failing(turn: Turn) -> e.Failure | None:
+    """Why the saga must turn back, if it must: the first failure, the abort or the deadline."""
+    progress = turn.progress
+    if progress.state is SagaState.COMPENSATING:
+        return progress.cause
+    if not (progress.troubled or progress.abort is not None or progress.deadline_expired):
+        return None
+    if turn.pivot_passed:
+        return None
+    causes: list[tuple[int, e.Failure]] = []
+    if progress.abort is not None:
+        causes.append((progress.turned_at, e.Failure(type="Aborted", message=progress.abort.reason)))
+    elif progress.deadline_expired:
+        causes.append((progress.turned_at, e.Failure(type="DeadlineExceeded", message="the saga's deadline passed")))
+    if progress.troubled:
+        for name, step in turn.in_state(StepState.FAILED, StepState.UNKNOWN):
+            if step.error is not None and _sends_back(turn.definition.steps[name], step):
+                causes.append((step.ended, step.error))
+    return min(causes, key=lambda pair: pair[0])[1] if causes else None
+
+
+def _sends_back(spec: StepDefinition, step: StepProgress) -> bool:
+    if step.again:
+        return False
+    if step.state is StepState.FAILED:
+        return spec.fallback is None or step.via == "fallback" or not step.attempts
+    return spec.on_unknown == "compensate"
+
+
+def settle_troubles(turn: Turn) -> None:
+    """Deal with every step that failed or is unknown: fallback, probe, a person, or the way back."""
+    for name, step in turn.in_state(StepState.FAILED, StepState.UNKNOWN):
+        spec = turn.definition.steps[name]
+        if step.state is StepState.FAILED:
+            _settle_failed(turn, name, step, spec)
+        else:
+            _settle_unknown(turn, name, step, spec)
+    cause = _turning_back(turn)
+    if cause is not None:
+        wind_down(turn, cause)
+
+
+def _turning_back(turn: Turn) -> e.Failure | None:
+    return None if turn.halted else failing(turn)
+
+
+def _settle_failed(turn: Turn, name: str, step: StepProgress, spec: StepDefinition) -> None:
+    if turn.halted:
+        return
+    if step.again:
+        turn.call(name, attempt=step.attempts + 1, via=step.via)
+    elif spec.fallback is not None and step.via != "fallback" and step.attempts:
+        if failing(turn) is None:
+            turn.call(name, attempt=step.attempts + 1, via="fallback")
+    elif turn.pivot_passed:
+        turn.stick(f"step {name} failed after the pivot: {step.error}", name)
+
+
+def _settle_unknown(turn: Turn, name: str, step: StepProgress, spec: StepDefinition) -> None:
+    if turn.halted or step.probing:
+        return
+    aborted = turn.progress.abort is not None
+    asks = spec.on_unknown == "probe" or (step.again and not spec.idempotent)
+    if asks and spec.probe is not None and not aborted:
+        if step.halted and not step.again:
+            turn.stick(f"the outcome of step {name} is unknown, and its probe cannot tell: {step.error}", name)
+        elif step.waiting is None or (step.due_at is not None and turn.now >= step.due_at) or step.again:
+            turn.call_probe(name, attempt=step.probes + 1)
+    elif step.again and spec.idempotent:
+        turn.call(name, attempt=step.attempts + 1, via=step.via)
+    elif turn.pivot_passed or (spec.on_unknown != "compensate" and not aborted):
+        turn.stick(f"the outcome of step {name} is unknown: {step.error}", name)
+
+
+def probe_ended(turn: Turn, ended: CallEnded) -> None:
+    """The probe answered, or could not."""
+    name = ended.call.step
+    step = turn.step(name)
+    if step.state is not StepState.UNKNOWN or not step.probing or step.probes != ended.call.attempt:
+        return
+    if ended.kind is OutcomeKind.SUCCEEDED:
+        if ended.happened:
+            turn.succeed(name, ended.result, "probe")
+        else:
+            error = step.error or turn.failure(name, "DidNotHappen", "the probe says that it did not happen")
+            turn.emit(e.StepFailed(step=name, error=error))
+        return
+    error = ended.error or turn.failure(name, "StillUnknown", "the probe cannot tell")
+    tried = step.probes - step.probe_base
+    policy = turn.policy(name)
+    retry_at = None
+    if ended.kind is not OutcomeKind.IMPOSSIBLE and not policy.exhausted(tried):
+        retry_at = turn.now + policy.delay(tried, turn.surroundings.spread())
+    turn.emit(e.ProbeFailed(step=name, attempt=step.probes, error=error, retry_at=retry_at))
+
+
+def probe_interrupted(turn: Turn, name: str, step: StepProgress) -> None:
+    """A probe died with its process: asking again is harmless, but not for ever."""
+    if step.probe_interruptions >= turn.policy(name).max_interruptions:
+        error = turn.failure(name, "Interrupted", "the process ended during the probe, again and again")
+        turn.emit(e.ProbeFailed(step=name, attempt=step.probes, error=error))
+    elif not turn.halted:
+        turn.call_probe(name, attempt=step.probes, interruption=step.probe_interruptions + 1)
+
+
+def wind_down(turn: Turn, cause: e.Failure) -> None:
+    """End what still runs, as far as it can be ended; when nothing runs any more, turn back."""
+    progress = turn.progress
+    cut = progress.deadline_expired or (progress.abort is not None and progress.abort.cut)
+    for name, step in turn.in_state(StepState.RUNNING):
+        if step.waiting == "backoff" or step.halted:
+            end_badly(turn, name, step.error or cause, open_=step.open)
+        elif step.waiting in ("signal", "sleep"):
+            turn.emit(e.StepFailed(step=name, error=turn.failure(name, "Cancelled", f"not waited for: {cause}")))
+        elif step.waiting == "child" and step.waiting_name is not None:
+            turn.abort_child(step.waiting_name, str(cause))
+        elif step.waiting == "reply":
+            if cut or step.due_at is None:
+                end_badly(turn, name, turn.failure(name, "Cut", f"not waited for: {cause}"), open_=True)
+        elif cut and turn.definition.steps[name].kind is not StepKind.CHILD:
+            turn.cancel(name)
+            end_badly(turn, name, turn.failure(name, "Cut", f"cut short: {cause}"), open_=True)
+    if any(step.state is StepState.RUNNING for step in turn.progress.steps.values()):
+        return
+    for name, step in turn.in_state(StepState.UNKNOWN):
+        spec = turn.definition.steps[name]
+        if spec.on_unknown == "compensate" or turn.progress.abort is not None:
+            continue
+        _settle_unknown(turn, name, step, spec)  # it has to be known before the saga may turn back
+        return
+    turn.emit(e.CompensationStarted(cause=cause))

@@ -1,0 +1,187 @@
+"""One turn of the decider: the events decided so far and the progress after them.
+
+What must stay true: a turn touches nothing outside itself; its random numbers, conditions and time are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import msgspec
+
+from . import events as e
+from .commands import AbortChild, Call, CancelCall, Command, Delivery, Role
+from .definition import SagaDefinition
+from .keys import Purpose, derived_key, templated_key
+from .lifecycle import SagaState, StepState
+from .progress import Progress, StepProgress, evolve
+from .retry import RetryPolicy
+from .step import StepDefinition
+
+
+def always(step: StepDefinition, progress: Progress) -> bool | e.Failure:
+    """The condition of a step that has none."""
+    return True
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What the decider may ask of the outside. All of it answers the same way when asked again in one turn.
+
+    ``condition`` works out a step's ``when`` (a Failure: it raised); ``spread`` gives the random part of a backoff,
+    in [-1, 1]; ``namespace`` goes into the idempotency keys.
+    """
+
+    namespace: str = "default"
+    condition: Callable[[StepDefinition, Progress], bool | e.Failure] = always
+    spread: Callable[[], float] = lambda: 0.0
+
+
+class Turn:
+    """Collects what one input leads to."""
+
+    __slots__ = ("commands", "definition", "delivery", "events", "now", "progress", "surroundings")
+
+    def __init__(self, definition: SagaDefinition, progress: Progress, now: float, surroundings: Surroundings) -> None:
+        self.definition = definition
+        self.progress = progress
+        self.now = now
+        self.surroundings = surroundings
+        self.events: list[e.SagaEvent] = []
+        self.commands: list[Command] = []
+        self.delivery = Delivery.ACCEPTED
+
+    def emit(self, event: e.SagaEvent) -> None:
+        """Decide that this happened."""
+        self.progress = evolve(self.progress, event, self.now)
+        self.events.append(event)
+
+    # --- questions ---
+
+    def step(self, name: str) -> StepProgress:
+        """Where a step stands."""
+        return self.progress.steps[name]
+
+    def in_state(self, *states: StepState) -> Iterator[tuple[str, StepProgress]]:
+        """The steps that stand there, in the order of their declaration."""
+        return ((name, step) for name, step in list(self.progress.steps.items()) if step.state in states)
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing new may start."""
+        progress = self.progress
+        return progress.stuck or progress.suspended
+
+    @property
+    def pivot_passed(self) -> bool:
+        """Whether the saga can only go forward."""
+        pivot = self.definition.pivot
+        return pivot is not None and self.progress.steps[pivot].done
+
+    @property
+    def pivot_open(self) -> bool:
+        """Whether the pivot may have happened, or is about to: it runs, or its outcome is unknown."""
+        pivot = self.definition.pivot
+        if pivot is None:
+            return False
+        step = self.progress.steps[pivot]
+        if step.state is StepState.UNKNOWN:
+            return self.definition.steps[pivot].on_unknown != "compensate"
+        return step.state is StepState.RUNNING and (step.calling or step.open or step.waiting in ("reply", "child"))
+
+    def policy(self, name: str) -> RetryPolicy:
+        """The policy of the action or fallback at work."""
+        return self.definition.forward_retry[name, self.progress.steps[name].via]
+
+    def failure(self, name: str | None, kind: str, message: str) -> e.Failure:
+        """A failure that the engine itself states."""
+        return e.Failure(type=kind, message=message, step=name, at=self.now)
+
+    def key(self, name: str, purpose: Purpose) -> str:
+        """The idempotency key of a step's action, fallback or compensation."""
+        template = self.definition.steps[name].idempotency_key
+        if template is not None:
+            return templated_key(template, self.progress.data, purpose)
+        return derived_key(self.surroundings.namespace, self.progress.saga_id, name, purpose)
+
+    # --- decisions that several rules share ---
+
+    def call(self, name: str, *, attempt: int, via: str = "action", interruption: int = 0) -> None:
+        """Begin a call of the action or fallback."""
+        try:
+            key = self.key(name, "fallback" if via == "fallback" else "action")
+        except ValueError as exc:
+            self.emit(e.StepFailed(step=name, error=self.failure(name, type(exc).__name__, str(exc))))
+            return
+        self.emit(
+            e.AttemptStarted(step=name, attempt=attempt, idempotency_key=key, via=via, interruption=interruption)
+        )
+        self.commands.append(
+            Call(
+                step=name,
+                role=Role.FORWARD,
+                via=via,
+                attempt=attempt,
+                interruption=interruption,
+                idempotency_key=key,
+            )
+        )
+
+    def call_probe(self, name: str, *, attempt: int, interruption: int = 0) -> None:
+        """Begin to ask whether a step happened."""
+        step = self.step(name)
+        self.emit(e.ProbeStarted(step=name, attempt=attempt, interruption=interruption))
+        key = self.key(name, "fallback" if step.via == "fallback" else "action")
+        self.commands.append(
+            Call(
+                step=name,
+                role=Role.PROBE,
+                via=step.via,
+                attempt=attempt,
+                interruption=interruption,
+                idempotency_key=key,
+            )
+        )
+
+    def call_compensation(self, name: str, *, attempt: int, interruption: int = 0) -> None:
+        """Begin a call of the compensation."""
+        key = self.key(name, "compensation")
+        via = self.step(name).via
+        self.emit(
+            e.CompensationAttemptStarted(step=name, attempt=attempt, idempotency_key=key, interruption=interruption)
+        )
+        self.commands.append(
+            Call(
+                step=name,
+                role=Role.BACKWARD,
+                via=via,
+                attempt=attempt,
+                interruption=interruption,
+                idempotency_key=key,
+            )
+        )
+
+    def cancel(self, name: str) -> None:
+        """Cut a running call short."""
+        self.commands.append(CancelCall(step=name))
+
+    def abort_child(self, child_id: str, reason: str) -> None:
+        """Ask a sub-saga to stop."""
+        self.commands.append(AbortChild(child_id=child_id, reason=reason))
+
+    def succeed(self, name: str, result: msgspec.Raw, by: str, message_id: str | None = None) -> None:
+        """Record that a step happened."""
+        attempt = self.step(name).attempts or None
+        self.emit(e.StepSucceeded(step=name, result=result, attempt=attempt, by=by, message_id=message_id))
+
+    def stick(self, reason: str, step: str | None = None, child: str | None = None) -> None:
+        """Stop for a person."""
+        if not self.progress.stuck:
+            self.emit(e.SagaStuck(reason=reason, step=step, child=child))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the saga is terminal."""
+        state = self.progress.state
+        return state is SagaState.COMPLETED or state is SagaState.FAILED
