@@ -23,17 +23,9 @@ from .bank import CARD_OPENING, SHOP
 from .books import Account, Books, Shelf
 from .catalogue import CATALOGUE
 from .orders import Order, load_orders
+from .outcome import Outcome
 
 Line = TypeVar("Line")
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How the saga of one order ended: its state, its outcome and whether it is stuck."""
-
-    order_id: str
-    state: str
-    outcome: str | None = None
-    stuck: bool = False
 
 
 @attrs.frozen
@@ -50,19 +42,24 @@ class Finding:
 
 @attrs.frozen(kw_only=True)
 class Evidence:
-    """What the audit goes by. ``outcomes`` by order id; an order without one was never started."""
+    """What the audit goes by.
+
+    ``reports``: how the orders ended, in the order in which the job said so; after a kill it says so again.
+    """
 
     orders: Sequence[Order]
-    outcomes: Mapping[str, Outcome]
+    reports: Sequence[Outcome]
     books: Books
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """The last word on each order, by its id; an order that is missing was never run to an end."""
+        return {report.order_id: report for report in self.reports}
 
     def fulfilled(self) -> list[Order]:
         """The orders whose saga says that they happened."""
-        return [
-            order
-            for order in self.orders
-            if order.order_id in self.outcomes and self.outcomes[order.order_id].state == "completed"
-        ]
+        completed = {order_id for order_id, outcome in self.outcomes.items() if outcome.state == "completed"}
+        return [order for order in self.orders if order.order_id in completed]
 
 
 @attrs.frozen(kw_only=True)
@@ -80,13 +77,24 @@ class Report:
 
 def every_saga_ended(evidence: Evidence) -> Iterator[Finding]:
     """Every order has a saga, which is completed or failed, and none is stuck."""
+    outcomes = evidence.outcomes
     for order in evidence.orders:
-        outcome = evidence.outcomes.get(order.order_id)
+        outcome = outcomes.get(order.order_id)
         if outcome is None:
             yield Finding("every saga ended", order.order_id, "has no saga")
         elif outcome.stuck or outcome.state not in {"completed", "failed"}:
             state = f"{outcome.state}, stuck" if outcome.stuck else outcome.state
             yield Finding("every saga ended", order.order_id, f"is {state}")
+
+
+def nothing_forgotten(evidence: Evidence) -> Iterator[Finding]:
+    """What was once reported as ended is still so, kill or no kill."""
+    outcomes = evidence.outcomes
+    for report in evidence.reports:
+        last = outcomes[report.order_id]
+        if (report.state, report.outcome) != (last.state, last.outcome):
+            message = f"was reported as {report.state}, and later as {last.state}"
+            yield Finding("nothing forgotten", report.order_id, message)
 
 
 def whole_or_nothing(evidence: Evidence) -> Iterator[Finding]:
@@ -210,6 +218,7 @@ def money_adds_up(evidence: Evidence) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     every_saga_ended,
+    nothing_forgotten,
     whole_or_nothing,
     nothing_twice,
     nothing_undone_before_it_was_done,
@@ -245,10 +254,9 @@ ORDERS = "orders.jsonl"
 
 def read_evidence(folder: Path) -> Evidence:
     """Read what a demo left in its folder. Raises OSError, ``sqlite3.Error`` or ValueError where it cannot be read."""
-    outcomes = [msgspec.json.decode(line, type=Outcome) for line in (folder / OUTCOMES).read_bytes().splitlines()]
     return Evidence(
         orders=load_orders(folder / ORDERS),
-        outcomes={outcome.order_id: outcome for outcome in outcomes},
+        reports=[msgspec.json.decode(line, type=Outcome) for line in (folder / OUTCOMES).read_bytes().splitlines()],
         books=Books.read(folder),
     )
 

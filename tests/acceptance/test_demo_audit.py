@@ -11,13 +11,14 @@ import attrs
 import pytest
 
 from sagafsm.demo import audit as auditing
-from sagafsm.demo.audit import CHECKS, Evidence, Outcome, audit
+from sagafsm.demo.audit import CHECKS, Evidence, audit
 from sagafsm.demo.bank import Bank
 from sagafsm.demo.book import Book, Call
 from sagafsm.demo.books import Books
 from sagafsm.demo.carrier import Carrier
 from sagafsm.demo.make_orders import as_lines, make_orders
 from sagafsm.demo.orders import Order, load_orders
+from sagafsm.demo.outcome import Outcome
 from sagafsm.demo.warehouse import Warehouse
 
 FULFILLED, UNDONE, UNTOUCHED = "order-0001", "order-0003", "order-0004"
@@ -197,18 +198,25 @@ def test_a_stranger_in_a_ledger_is_found(folder: Path) -> None:
 )
 def test_a_saga_that_has_not_ended_is_found(folder: Path, outcome: Outcome | None) -> None:
     evidence = auditing.read_evidence(folder)
-    outcomes = {key: value for key, value in evidence.outcomes.items() if key != UNTOUCHED}
+    reports = [report for report in evidence.reports if report.order_id != UNTOUCHED]
     if outcome is not None:
-        outcomes[UNTOUCHED] = outcome
-    findings = audit(attrs.evolve(evidence, outcomes=outcomes)).findings
+        reports.append(outcome)
+    findings = audit(attrs.evolve(evidence, reports=reports)).findings
     assert [(finding.check, finding.subject) for finding in findings] == [("every saga ended", UNTOUCHED)]
 
 
 def test_a_saga_that_calls_an_undone_order_completed_is_found(folder: Path) -> None:
     evidence = auditing.read_evidence(folder)
-    outcomes = {**evidence.outcomes, UNDONE: Outcome(order_id=UNDONE, state="completed")}
-    findings = audit(attrs.evolve(evidence, outcomes=outcomes)).findings
-    assert ("whole or nothing", UNDONE) in {(finding.check, finding.subject) for finding in findings}
+    reports = [*evidence.reports, Outcome(order_id=UNDONE, state="completed")]
+    findings = {(finding.check, finding.subject) for finding in audit(attrs.evolve(evidence, reports=reports)).findings}
+    assert {("whole or nothing", UNDONE), ("nothing forgotten", UNDONE)} <= findings
+
+
+def test_an_end_that_the_kill_made_unsaid_is_found(folder: Path) -> None:
+    evidence = auditing.read_evidence(folder)
+    reports = [Outcome(order_id=FULFILLED, state="failed", outcome="compensated"), *evidence.reports]
+    findings = audit(attrs.evolve(evidence, reports=reports)).findings
+    assert [(finding.check, finding.subject) for finding in findings] == [("nothing forgotten", FULFILLED)]
 
 
 @pytest.mark.parametrize("missing", ["bank.db", auditing.ORDERS, auditing.OUTCOMES])
@@ -223,7 +231,7 @@ def test_a_folder_that_cannot_be_read_is_said_so(
 def test_evidence_can_be_made_by_hand(folder: Path) -> None:
     """The checks are functions of data, so that another test can feed them what it likes."""
     books = attrs.evolve(Books.read(folder), movements=[], entries=[], shipments=[], accounts={})
-    evidence = Evidence(orders=[], outcomes={}, books=books)
+    evidence = Evidence(orders=[], reports=[], books=books)
     assert {finding.check for finding in audit(evidence).findings} == {"stock adds up"}
 
 

@@ -265,9 +265,9 @@ def test_a_participant_runs_as_a_process_and_ends_when_told_or_left(tmp_path: Pa
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        assert process.stdin is not None
-        assert process.stdout is not None
         url = process.stdout.readline().removeprefix(ANNOUNCEMENT).strip()
         with httpx.Client(base_url=url, trust_env=False) as client:
             assert post(client, "ship", "k1", address=ADDRESS).status_code == 200
