@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from .declaration import compile_steps
+from .location import caller
 from .retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
 from .step import Handler, StepDefinition, StepKind
 from .validation import check_definition
@@ -44,7 +45,7 @@ class SagaDefinition:
     on_completed: Callable[..., Any] | None = None
     on_failed: Callable[..., Any] | None = None
     description: str = ""
-    where: str = ""
+    where: str = attrs.field(factory=caller)
 
     def __attrs_post_init__(self) -> None:
         check_definition(self)

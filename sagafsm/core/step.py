@@ -34,13 +34,15 @@ class Argument:
     """How one parameter of a user's function is filled.
 
     ``source``: the saga's ``input``, the action's ``result`` (a compensation's second parameter), the ``context``,
-    or the result of an earlier ``step``, named by ``step``.
+    or the result of an earlier ``step``, named by ``step``. ``type`` is what the value is decoded to; ``Any`` for an
+    input means the saga's input type, and for a result the plain JSON value.
     """
 
     parameter: str
     source: Literal["input", "result", "context", "step"]
     step: str | None = None
     keyword_only: bool = False
+    type: Any = attrs.field(default=Any, eq=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,60 @@
+"""Where something was declared: the file and the line that an error names.
+
+What must stay true: frames of this library are never named, the user's are; nothing here keeps a frame alive.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+_CORE = str(Path(__file__).parent)
+_CLASS_FORM = tuple(str(Path(__file__).parent.parent / name) for name in ("declare.py", "decorators.py"))
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith((_CORE, "<attrs generated", functools.__file__)) or filename in _CLASS_FORM
+
+
+def _user_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def caller() -> str:
+    """``file:line`` of the user's code that called into the declaration."""
+    frame = _user_frame()
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def caller_names() -> Mapping[str, Any]:
+    """The names that the user's code sees where it declares: types of a test or a factory function live there."""
+    frame = _user_frame()
+    return {**frame.f_globals, **frame.f_locals} if frame is not None else {}
+
+
+def unwrapped(function: Any) -> Any:
+    """The function below ``functools.partial``, ``functools.wraps`` and bound methods."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return function
+
+
+def location(function: Callable[..., Any]) -> str:
+    """``file:line`` of a function, or nothing for one that has no source (a builtin, a callable object's class)."""
+    inner = unwrapped(function)
+    code = getattr(inner, "__code__", None) or getattr(getattr(type(inner), "__call__", None), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""
