@@ -1,0 +1,44 @@
+"""Reads the SQL files: named statements, statements for many rows, and migrations in their order.
+
+What must stay true: SQL lives in files; Python only binds parameters and repeats what a file marks as repeatable.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+SIZES = (256, 64, 16, 4, 1)
+"""For how many rows statements are prepared: few sizes, so that each statement is compiled once and kept."""
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_ROWS = re.compile(r"/\* rows \*/ (.+)")
+_SELECT = re.compile(r"/\* select \*/ (.+)")
+
+
+class Queries:
+    """The named statements of one dialect: ``queries["load"]``; ``queries.many("add_events", 64)`` for 64 rows."""
+
+    def __init__(self, dialect: str) -> None:
+        self.dialect = dialect
+        text = (files(__package__) / "sql" / dialect / "queries.sql").read_text("utf-8")
+        _, *parts = _NAME.split(text)
+        self._statements = {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+        self.many = lru_cache(maxsize=None)(self._many)
+
+    def __getitem__(self, name: str) -> str:
+        return self._statements[name]
+
+    def _many(self, name: str, rows: int) -> str:
+        text = _ROWS.sub(lambda found: ", ".join([found[1]] * rows), self._statements[name])
+        return _SELECT.sub(lambda found: " UNION ALL ".join([found[1]] * rows), text)
+
+    def migrations(self) -> list[tuple[int, str, str]]:
+        """Number, name and text of each migration, in order."""
+        found = []
+        for file in (files(__package__) / "sql" / self.dialect / "migrations").iterdir():
+            number, _, rest = file.name.partition("_")
+            if number.isdigit() and rest.endswith(".sql"):
+                found.append((int(number), file.name, file.read_text("utf-8")))
+        return sorted(found)

@@ -1,0 +1,294 @@
+"""SQLiteStore: the store protocol on one SQLite file.
+
+What must stay true: whatever touches the file runs on the writer's thread or on the reader's, never on the event loop;
+writes go through one connection, in the order in which they were asked for; reads never wait behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sagafsm.core.errors import StoreError, StoreUnavailable
+from sagafsm.cursor import make_cursor
+from sagafsm.store import (
+    Append,
+    AppendResult,
+    Claim,
+    Count,
+    Durability,
+    Filter,
+    Page,
+    StoredEvent,
+    StoredSaga,
+    Worker,
+)
+
+from ..queries import Queries
+from ..tables import find_ids
+from .claims import Claims
+from .connection import Connection, make_engine
+from .health import durability, refuse_network
+from .lock import FileLock
+from .options import Options
+from .records import pack, read_bytes, read_events, read_saga, unpack
+from .schema import Schema
+from .thread import ConnectionThread
+from .writer import Writer
+
+T = TypeVar("T")
+
+QUERIES = Queries("sqlite")
+PURGE_AT_ONCE = 500  # sagas per transaction, so that appends get their turn in between
+SHORTEST_WATCH, LONGEST_WATCH = 0.05, 0.5  # seconds between two looks for changes by others
+
+
+def from_url(url: str, *, clock: Callable[[], float] = time.time) -> SQLiteStore:
+    """The store for ``sqlite:///file.db``; ``clock`` is for tests."""
+    return SQLiteStore(Options.from_url(url), clock=clock)
+
+
+class SQLiteStore:
+    """Sagas in one SQLite file, or in memory (``sqlite://``).
+
+    ``clock`` gives the store's time: all processes that share a file are on one host and so share its clock.
+    """
+
+    batches = 1
+
+    def __init__(self, options: Options, *, clock: Callable[[], float] = time.time) -> None:
+        self.options = options
+        self._clock = clock
+        self._pid = os.getpid()
+        self._writer_thread: ConnectionThread | None = None
+        self._reader_thread: ConnectionThread | None = None
+        self._appends = Writer(QUERIES)
+        self._claims = Claims(QUERIES)
+        self._schema = Schema(QUERIES)
+        self._lock = FileLock(f"{options.path}.lock", options.timeout) if options.needs_lock else None
+        self._engine = make_engine(options)
+        self._writer = Connection(self._engine, options, writes=True, lock=self._lock)
+        self._reader = (
+            self._writer if options.path is None else Connection(self._engine, options, writes=False, lock=self._lock)
+        )
+        self._seen = 0
+
+    # --- opening and closing ---
+
+    async def setup(self, *, migrate: bool = True) -> None:
+        """Open the file, creating it and its tables where they are missing."""
+        self._refuse_fork()
+        if self._writer_thread is not None:
+            return
+        writer = ConnectionThread("sagafsm-sqlite-writer")
+        try:
+            await writer.submit(lambda: self._open(migrate))
+        except BaseException:
+            writer.submit(self._writer.close)
+            writer.stop()
+            raise
+        self._writer_thread = writer
+        in_memory = self.options.path is None
+        self._reader_thread = writer if in_memory else ConnectionThread("sagafsm-sqlite-reader")
+
+    def _open(self, migrate: bool) -> None:
+        path = self.options.path
+        if path is not None:
+            refuse_network(path)
+            if not migrate and not os.path.exists(path):
+                raise StoreUnavailable(
+                    f"{path} does not exist; create it with migrate=True (setup() does so by default)"
+                )
+        if migrate:
+            self._schema.bring_up_to_date(self._writer)
+        else:
+            self._schema.require(self._writer)
+        self._seen = self._data_version()
+
+    async def close(self) -> None:
+        """Close both connections after what is under way, and end their threads."""
+        reader, writer = self._reader_thread, self._writer_thread
+        self._reader_thread = self._writer_thread = None
+        if writer is None or reader is None or os.getpid() != self._pid:
+            return
+        if reader is not writer:
+            await asyncio.shield(reader.submit(self._reader.close))
+            reader.stop()
+        await asyncio.shield(writer.submit(self._close_writer))
+        writer.stop()
+        reader.join()
+        writer.join()
+
+    def _close_writer(self) -> None:
+        self._writer.close()
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def check(self) -> Durability:
+        return await self._write(lambda: durability(self.options, self._writer))
+
+    def _refuse_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreError(
+                "this store was opened before the process forked, and SQLite must not be used across a fork; "
+                "open a store in the new process"
+            )
+
+    def _write(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        self._refuse_fork()
+        if self._writer_thread is None:
+            raise StoreError("the store is not open; call setup() first")
+        return self._writer_thread.submit(job)
+
+    def _read(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        self._refuse_fork()
+        if self._reader_thread is None:
+            raise StoreError("the store is not open; call setup() first")
+        return self._reader_thread.submit(job)
+
+    # --- writing ---
+
+    async def commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
+        return await self._write(lambda: self._commit(batch))
+
+    def _commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
+        with self._writer.transaction() as cursor:
+            results = self._appends.write(cursor, batch)
+            if results is None:
+                cursor.execute("ROLLBACK")
+                cursor.execute("BEGIN IMMEDIATE")
+                results = self._appends.write_each(cursor, batch)
+        return results
+
+    async def claim(
+        self, worker_id: str, kinds: Sequence[str], *, limit: int, saga_ids: Sequence[str] | None = None
+    ) -> Claim:
+        def job() -> Claim:
+            with self._writer.transaction() as cursor:
+                return self._claims.claim(cursor, self._clock(), worker_id, kinds, limit, saga_ids)
+
+        return await self._write(job)
+
+    async def release(self, saga_id: str, *, worker_id: str, fence: int) -> bool:
+        return await self._execute("release", (saga_id, worker_id, fence)) > 0
+
+    async def heartbeat(self, worker_id: str, ttl: float) -> Worker:
+        def job() -> Worker:
+            with self._writer.transaction() as cursor:
+                # The clock is read when the lock is held: waiting for it must not shorten the lease.
+                until = self._clock() + ttl
+                cursor.execute(QUERIES["heartbeat"], (worker_id, until))
+            return Worker(worker_id, until)
+
+        return await self._write(job)
+
+    async def retire(self, worker_id: str) -> None:
+        await self._execute("retire", (worker_id,))
+
+    async def purge(self, finished_before: float, *, limit: int = 500) -> int:
+        gone = 0
+        while gone < limit:
+            at_once = min(limit - gone, PURGE_AT_ONCE)
+            now_gone = await self._execute("purge", (finished_before, at_once))
+            gone += now_gone
+            if now_gone < at_once:
+                break
+        if gone:
+            await self._write(self._shrink)
+        return gone
+
+    def _shrink(self) -> None:
+        with self._writer.transaction() as cursor:
+            cursor.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+
+    async def save_definition(self, kind: str, shape: bytes) -> None:
+        await self._execute("save_definition", (kind, shape.decode()))
+
+    def _execute(self, name: str, values: tuple[Any, ...]) -> asyncio.Future[int]:
+        def job() -> int:
+            with self._writer.transaction() as cursor:
+                return cursor.execute(QUERIES[name], values).rowcount
+
+        return self._write(job)
+
+    # --- reading ---
+
+    async def load(self, saga_ids: Sequence[str]) -> Mapping[str, StoredSaga]:
+        def job() -> dict[str, StoredSaga]:
+            with self._reader.translated():
+                sagas = self._load(self._reader.cursor(), list(saga_ids), events=True)
+            return {saga.record.saga_id: saga for saga in sagas}
+
+        return await self._read(job)
+
+    def _load(self, cursor: sqlite3.Cursor, saga_ids: Sequence[str], *, events: bool) -> list[StoredSaga]:
+        text = cursor.execute(QUERIES["load"], (pack(saga_ids), int(events))).fetchone()[0]
+        return [read_saga(row) for row in unpack(text)]
+
+    async def events(self, saga_id: str, after: int = 0) -> Sequence[StoredEvent]:
+        (row,) = await self._fetch("events", (saga_id, after))
+        return read_events(unpack(row[0]))
+
+    async def find(self, where: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
+        query = find_ids(where, cursor, limit + 1)
+
+        def job() -> Page:
+            with self._reader.view() as raw:
+                ids = list(self._reader.sqlalchemy().scalars(query))
+                records = [saga.record for saga in self._load(raw, ids[:limit], events=False)]
+            rest = len(ids) > limit and records
+            return Page(records, make_cursor(records[-1].created_at, records[-1].saga_id) if rest else None)
+
+        return await self._read(job)
+
+    async def workers(self) -> Sequence[Worker]:
+        return [Worker(worker_id, until) for worker_id, until in await self._fetch("workers")]
+
+    async def now(self) -> float:
+        return self._clock()
+
+    async def counts(self) -> Sequence[Count]:
+        return [
+            Count(
+                kind=kind, saga_type=saga_type, state=state, stuck=bool(stuck), suspended=bool(suspended), count=count
+            )
+            for kind, saga_type, state, stuck, suspended, count in await self._fetch("counts")
+        ]
+
+    async def definitions(self) -> Mapping[str, bytes]:
+        return {kind: read_bytes(shape) for kind, shape in await self._fetch("definitions")}
+
+    def _fetch(self, name: str, values: tuple[Any, ...] = ()) -> asyncio.Future[list[tuple[Any, ...]]]:
+        def job() -> list[tuple[Any, ...]]:
+            with self._reader.translated():
+                return self._reader.cursor().execute(QUERIES[name], values).fetchall()
+
+        return self._read(job)
+
+    # --- wake-ups ---
+
+    async def wait_for_change(self, timeout: float) -> bool:
+        """Return true soon after another connection has written, false after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        pause = SHORTEST_WATCH
+        while True:
+            # Asked on the writing connection, because it alone does not count its own writes as changes.
+            seen = await self._write(self._data_version)
+            if seen != self._seen:
+                self._seen = seen
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST_WATCH)
+
+    def _data_version(self) -> int:
+        with self._writer.translated():
+            version: int = self._writer.cursor().execute(QUERIES["data_version"]).fetchone()[0]
+        return version

@@ -1,0 +1,32 @@
+"""SQLStore: picks the implementation for a URL's database.
+
+What must stay true: each dialect lives in its own folder with its own SQL and knows nothing of the others; a driver is
+imported only when its scheme is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from sagafsm.core.errors import SettingsError
+from sagafsm.store import Store
+
+DIALECTS = {"sqlite": "sqlite"}
+"""URL scheme -> the subpackage whose ``from_url`` makes the store."""
+
+
+class SQLStore:
+    """Sagas in an SQL database: ``SQLStore.from_url("sqlite:///sagas.db")``."""
+
+    @staticmethod
+    def from_url(url: str, **options: Any) -> Store:
+        """The store for a URL. Raises SettingsError for an unknown scheme or option; ImportError without the driver."""
+        scheme = urlsplit(url).scheme
+        dialect = DIALECTS.get(scheme)
+        if dialect is None:
+            raise SettingsError(f"no SQL database for '{scheme}://'; known: {', '.join(sorted(DIALECTS))}")
+        factory: Callable[..., Store] = import_module(f".{dialect}", __package__).from_url
+        return factory(url, **options)
