@@ -5,7 +5,10 @@ What must stay true: only columns that every dialect has; values always go in as
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+
 from sagafsm.core.lifecycle import SagaState
 from sagafsm.cursor import parse_cursor
 from sagafsm.store import Filter
@@ -22,12 +25,14 @@ saga_tags = sa.table("saga_tags", *map(sa.column, ("saga_id", "key", "value")))
 TERMINAL = tuple(state.value for state in SagaState if state.terminal)
 
 
-def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[tuple[str]]:
+def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
     """The ids of the records that match, in the order of (creation time, id), beginning after ``cursor``."""
     columns = sagas.c
     query = sa.select(columns.id).order_by(columns.created_at, columns.id).limit(limit)
     if where.state is not None:
         query = query.where(columns.state == where.state)
+        if where.state == "failed":
+            query = query.where(sa.literal_column("sagas.state = 'failed'"))
     if where.saga_type is not None:
         query = query.where(columns.type == where.saga_type)
     if where.stuck is not None:

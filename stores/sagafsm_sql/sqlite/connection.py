@@ -1,6 +1,6 @@
 """One connection to the database, and its transactions.
 
-What must stay true: a connection is opened, used and closed on one thread. A transaction is BEGIN IMMEDIATE … COMMIT:
+What must stay true: a connection is used by one thread at a time. A transaction is BEGIN IMMEDIATE … COMMIT:
 a deferred one that begins to write later is refused at once where somebody else has written meanwhile. Only a writing
 connection ever checkpoints, and only while it holds the lock (see lock.py).
 """
@@ -24,9 +24,14 @@ from .options import Options
 
 
 def make_engine(options: Options) -> sqlalchemy.Engine:
-    """An engine whose connections leave transactions to us and stay with the thread that opens them."""
+    """An engine whose connections leave transactions to us; the reader's is closed by the writer's thread."""
     url = sqlalchemy.URL.create("sqlite", database=options.path or ":memory:")
-    arguments = {"isolation_level": None, "timeout": options.timeout, "cached_statements": 256}
+    arguments = {
+        "isolation_level": None,
+        "timeout": options.timeout,
+        "cached_statements": 256,
+        "check_same_thread": False,
+    }
     return sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=arguments)
 
 
@@ -51,18 +56,16 @@ class Connection:
     def sqlalchemy(self) -> sqlalchemy.Connection:
         """The connection as SQLAlchemy knows it, for statements built with Core."""
         self.cursor()
-        assert self._connection is not None
-        return self._connection
+        return cast(sqlalchemy.Connection, self._connection)
 
     def cursor(self) -> sqlite3.Cursor:
         """The driver's cursor, the same one each time."""
         if self._cursor is None:
-            with self.translated():
-                self._open()
-        assert self._cursor is not None
+            with self._guard, self.translated():
+                self._cursor = self._open()
         return self._cursor
 
-    def _open(self) -> None:
+    def _open(self) -> sqlite3.Cursor:
         connection = self._engine.connect()
         try:
             raw = cast(sqlite3.Connection, connection.connection.driver_connection)
@@ -75,14 +78,14 @@ class Connection:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._cursor = connection, cursor
+        self._connection = connection
+        return cursor
 
     def _prepare_to_write(self, cursor: sqlite3.Cursor) -> None:
         wal = self._options.journal_mode == "WAL"
-        with self._guard:
-            if cursor.execute("PRAGMA page_count").fetchone() == (0,):
-                cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            cursor.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        cursor.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
         # FULL in WAL mode syncs each commit; without WAL only EXTRA also syncs the journal's removal.
         cursor.execute(f"PRAGMA synchronous = {'FULL' if wal else 'EXTRA'}")
         cursor.execute("PRAGMA foreign_keys = ON")
@@ -153,8 +156,8 @@ class Connection:
         if connection is not None:
             connection.close()
 
-    def close(self) -> None:
-        """Close it, under the lock: the last connection to be closed writes the log into the database."""
-        if self._connection is not None:
-            with self._guard, self.translated():
-                self._close()
+    def close(self, *others: Connection) -> None:
+        """Close it and others, under its lock: the last one to be closed writes the log into the database."""
+        with self._guard, self.translated():
+            for connection in (*others, self):
+                connection._close()

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
+import sys
+from pathlib import Path
 
 from sagafsm.core.errors import SettingsError
 from sagafsm.store import Durability
 
 from .connection import Connection
-from .lock import fcntl
 from .options import DOUBTFUL, NETWORK, WAL_RESET_FIXED, Options, file_system
 
 SYNCHRONOUS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
-def refuse_network(path: str) -> None:
+def refuse_network(path: Path) -> None:
     """Raise SettingsError where the file lies on a network file system."""
-    kind = file_system(os.path.dirname(path))
+    kind = file_system(path.parent)
     if kind in NETWORK:
         raise SettingsError(
             f"{path} lies on a network file system ({kind}), where SQLite's locks do not work and files get damaged; "
@@ -41,15 +41,15 @@ def durability(options: Options, connection: Connection) -> Durability:
         fixed = ".".join(map(str, WAL_RESET_FIXED))
         how = (
             "processes of sagafsm take turns by a lock file, so do not let other programs write to this database"
-            if fcntl is not None
+            if sys.platform != "win32"
             else "use it from one process only, or with '?journal_mode=DELETE'"
         )
         warnings.append(
             f"SQLite {sqlite3.sqlite_version} can damage a WAL database when two connections write at the same moment "
             f"(mended in {fixed}): {how}"
         )
-    kind = file_system(os.path.dirname(options.path))
+    kind = file_system(Path(options.path).parent)
     if kind in DOUBTFUL:
-        warnings.append(f"{options.path} lies on a '{kind}' file system, which may not lock or sync files as it should")
+        warnings.append(f"{options.path} lies on a '{kind}' file system, which may not lock and sync as it should")
     description = f"SQLite {sqlite3.sqlite_version}, journal_mode={journal}, synchronous={synchronous}"
     return Durability(synced=synchronous in ("FULL", "EXTRA"), description=description, warnings=tuple(warnings))

@@ -1,28 +1,27 @@
 """The advisory lock by which the writers of one SQLite file take turns.
 
 What must stay true: SQLite before 3.51.3 can damage a WAL database when two connections write and checkpoint at the
-same moment (https://sqlite.org/wal.html#walresetbug). Whoever writes, checkpoints or closes the writing connection holds this lock, in
-every process; then it cannot happen between sagafsm's own. Other programs that write to the file do not know the lock.
+same moment (https://sqlite.org/wal.html#walresetbug). Whoever writes, checkpoints or closes a connection holds this
+lock, in every process; then it cannot happen between sagafsm's own. Other programs that write do not know the lock.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from types import TracebackType
 
 from sagafsm.core.errors import StoreUnavailable
 
-try:
+if sys.platform != "win32":  # there SQLite's own locks are all there is
     import fcntl
-except ImportError:  # not on Windows: there SQLite's own locks are all there is
-    fcntl = None  # type: ignore[assignment]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0002, 0.01
 
 
 class FileLock:
-    """Held in a ``with`` block, by one thread at a time; waits up to ``timeout`` seconds, then StoreUnavailable."""
+    """Held in a ``with`` block, by one thread only, not twice at once; waits up to ``timeout`` seconds, then StoreUnavailable."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
@@ -30,7 +29,7 @@ class FileLock:
         self._file: int | None = None
 
     def __enter__(self) -> None:
-        if fcntl is None:
+        if sys.platform == "win32":
             return
         if self._file is None:
             try:
@@ -58,7 +57,7 @@ class FileLock:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if fcntl is not None and self._file is not None:
+        if sys.platform != "win32" and self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:

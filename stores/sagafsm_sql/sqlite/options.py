@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import attrs
-from sagafsm.core.errors import SettingsError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from sagafsm.core.errors import SettingsError
 
 WAL_RESET_FIXED = (3, 51, 3)
 """Before this version of SQLite, two connections that write and checkpoint at once can damage a WAL database."""
@@ -41,7 +41,7 @@ class Options:
                 "four for an absolute path"
             )
         options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
-        path = None if database in (None, "", ":memory:") else os.path.abspath(str(database))
+        path = None if database in (None, "", ":memory:") else str(Path(str(database)).resolve())
         journal_mode = options.pop("journal_mode", "WAL").upper()
         if journal_mode not in ("WAL", "DELETE"):
             raise SettingsError(f"journal_mode={journal_mode!r} in {url!r}: write WAL (the default) or DELETE")
@@ -66,13 +66,13 @@ def _seconds(text: str, url: str) -> float:
     return value
 
 
-def file_system(path: str, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
     """The type of the file system that ``path`` lies on, where the system tells (Linux); else None."""
     try:
         lines = mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
-    where = os.path.realpath(path)
+    where = str(path.resolve())
     best, kind = "", None
     for fields in (line.split() for line in lines):
         if len(fields) < 3:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
 from sagafsm.core.errors import StoreCorrupt
 from sagafsm.store import Append, Birth, Record, Snapshot, StoredEvent, StoredSaga
 

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sagafsm.core.errors import StoreError, StoreUnavailable
@@ -72,9 +73,10 @@ class SQLiteStore:
         self._lock = FileLock(f"{options.path}.lock", options.timeout) if options.needs_lock else None
         self._engine = make_engine(options)
         self._writer = Connection(self._engine, options, writes=True, lock=self._lock)
-        self._reader = (
-            self._writer if options.path is None else Connection(self._engine, options, writes=False, lock=self._lock)
-        )
+        self._reader = self._writer
+        if options.path is not None:
+            self._reader = Connection(self._engine, options, writes=False, lock=None)
+        self._opening = asyncio.Lock()
         self._seen = 0
 
     # --- opening and closing ---
@@ -82,27 +84,26 @@ class SQLiteStore:
     async def setup(self, *, migrate: bool = True) -> None:
         """Open the file, creating it and its tables where they are missing."""
         self._refuse_fork()
-        if self._writer_thread is not None:
-            return
-        writer = ConnectionThread("sagafsm-sqlite-writer")
-        try:
-            await writer.submit(lambda: self._open(migrate))
-        except BaseException:
-            writer.submit(self._writer.close)
-            writer.stop()
-            raise
-        self._writer_thread = writer
-        in_memory = self.options.path is None
-        self._reader_thread = writer if in_memory else ConnectionThread("sagafsm-sqlite-reader")
+        async with self._opening:
+            if self._writer_thread is not None:
+                return
+            writer = ConnectionThread("sagafsm-sqlite-writer")
+            try:
+                await writer.submit(lambda: self._open(migrate))
+            except BaseException:
+                writer.submit(self._close)
+                writer.stop()
+                raise
+            self._writer_thread = self._reader_thread = writer
+            if self.options.path is not None:
+                self._reader_thread = ConnectionThread("sagafsm-sqlite-reader")
 
     def _open(self, migrate: bool) -> None:
-        path = self.options.path
-        if path is not None:
+        if self.options.path is not None:
+            path = Path(self.options.path)
             refuse_network(path)
-            if not migrate and not os.path.exists(path):
-                raise StoreUnavailable(
-                    f"{path} does not exist; create it with migrate=True (setup() does so by default)"
-                )
+            if not migrate and not path.exists():
+                raise StoreUnavailable(f"{path} does not exist; setup() creates it unless told migrate=False")
         if migrate:
             self._schema.bring_up_to_date(self._writer)
         else:
@@ -113,18 +114,18 @@ class SQLiteStore:
         """Close both connections after what is under way, and end their threads."""
         reader, writer = self._reader_thread, self._writer_thread
         self._reader_thread = self._writer_thread = None
-        if writer is None or reader is None or os.getpid() != self._pid:
+        if writer is None or os.getpid() != self._pid:
             return
-        if reader is not writer:
-            await asyncio.shield(reader.submit(self._reader.close))
+        if reader is not None and reader is not writer:
             reader.stop()
-        await asyncio.shield(writer.submit(self._close_writer))
+            writer.submit(reader.join)
+        closed = writer.submit(self._close)
         writer.stop()
-        reader.join()
+        await asyncio.shield(closed)
         writer.join()
 
-    def _close_writer(self) -> None:
-        self._writer.close()
+    def _close(self) -> None:
+        self._writer.close(self._reader)
         self._engine.dispose()
         if self._lock is not None:
             self._lock.close()
@@ -274,7 +275,8 @@ class SQLiteStore:
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Return true soon after another connection has written, false after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
         pause = SHORTEST_WATCH
         while True:
             # Asked on the writing connection, because it alone does not count its own writes as changes.
@@ -282,7 +284,7 @@ class SQLiteStore:
             if seen != self._seen:
                 self._seen = seen
                 return True
-            left = deadline - time.monotonic()
+            left = deadline - clock()
             if left <= 0:
                 return False
             await asyncio.sleep(min(pause, left))

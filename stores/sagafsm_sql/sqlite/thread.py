@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -46,10 +47,8 @@ class ConnectionThread:
             except BaseException as exc:
                 answer, error = None, exc
             loop = future.get_loop()
-            try:
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is left to hear it
                 loop.call_soon_threadsafe(_settle, future, answer, error)
-            except RuntimeError:  # the loop was closed meanwhile: nobody is left to hear it
-                pass
             # Else the last job's batch and answer would stay in memory until the next one comes.
             del item, job, future, answer, error, loop
 

@@ -1,8 +1,8 @@
 """Writes a batch of appends in one transaction, each with its own result.
 
 What must stay true: the happy path is a handful of statements for the whole batch. Every statement that is stepped
-hands the interpreter's lock to the event loop and waits to get it back, up to 5 ms where the loop is busy; one statement
-per append made a busy process write 100 appends a second. Only when a count shows that some append was refused is the
+hands the interpreter's lock to the event loop and waits to get it back, up to 5 ms where the loop is busy; with a
+statement per append, a process whose loop was busy wrote 100 appends a second. Only when a count shows that some append was refused is the
 batch taken back and gone through one by one, inside a new transaction; nobody has seen the first one.
 """
 
@@ -114,7 +114,8 @@ class Writer:
             cursor.execute("RELEASE append")
         except POISON as exc:
             return Refused(f"{type(exc).__name__}: {exc}")
-        assert applied, "the row was read in this very transaction"
+        if not applied:
+            return Refused("the saga's row is damaged: it does not match what was read from it")
         return Committed(append.expected_version + len(append.events))
 
     def _refuse(self, cursor: sqlite3.Cursor, append: Append) -> AppendResult | None:
