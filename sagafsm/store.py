@@ -162,7 +162,7 @@ class Exists(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The database will not take what this append holds (too large, a constraint), now or later. Nothing was written."""
+    """The database will not take what this append holds (too large, a constraint), now or later: nothing is written."""
 
     reason: str
 

@@ -21,7 +21,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.0002, 0.01
 
 
 class FileLock:
-    """Held in a ``with`` block, by one thread only, not twice at once; waits up to ``timeout`` seconds, then StoreUnavailable."""
+    """Held in a ``with`` block, by one thread only and not twice at once.
+
+    Waits up to ``timeout`` seconds, then raises StoreUnavailable.
+    """
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path

@@ -2,8 +2,8 @@
 
 What must stay true: the happy path is a handful of statements for the whole batch. Every statement that is stepped
 hands the interpreter's lock to the event loop and waits to get it back, up to 5 ms where the loop is busy; with a
-statement per append, a process whose loop was busy wrote 100 appends a second. Only when a count shows that some append was refused is the
-batch taken back and gone through one by one, inside a new transaction; nobody has seen the first one.
+statement per append, a process whose loop was busy wrote 100 appends a second. Only when a count shows that some append
+was refused is the batch taken back and gone through one by one, inside a new transaction; nobody has seen the first.
 """
 
 from __future__ import annotations
