@@ -81,13 +81,17 @@ class TakenOver(Struct, frozen=True, kw_only=True):
 
 
 class CallEnded(Struct, frozen=True, kw_only=True):
-    """A call came to an end. A probe that succeeded says ``happened`` or not; one that cannot tell is UNKNOWN."""
+    """A call came to an end. A probe that succeeded says ``happened`` or not; one that cannot tell is UNKNOWN.
+
+    ``final``: calling again would tell no more.
+    """
 
     call: Call
     kind: OutcomeKind
     result: msgspec.Raw = NULL
     error: Failure | None = None
     happened: bool = True
+    final: bool = False
 
 
 class ReplyArrived(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from .lifecycle import SagaState, StepState
 from .progress import Progress
 from .turn import Surroundings, Turn
 
+CHILD_CHECK = (1.0, 60.0)  # seconds between two looks at a sub-saga: at first, at most
+
 
 @attrs.frozen
 class Decision:
@@ -37,14 +39,17 @@ def decide(
     given: c.Input,
     now: float,
     surroundings: Surroundings,
+    *,
+    advance: bool = True,
 ) -> Decision:
     """What follows from ``given`` for a saga that stands at ``progress``, at the time ``now``.
 
-    Raises InvalidInput, PastPivot or SagaFinished where an operator asks for what cannot be; nothing is decided then.
+    ``advance`` false only records what is given and starts nothing: for a writer that does not own the saga, and for
+    a process that is about to leave. Raises InvalidInput, PastPivot or SagaFinished where an operator asks for what cannot be; nothing is decided then.
     """
     turn = Turn(definition, progress, now, surroundings)
     candidates = _HANDLERS[type(given)](turn, given)
-    if not turn.ended and progress.version > 0:
+    if advance and not turn.ended:
         _advance(turn, given, candidates)
     return Decision(turn.events, turn.progress, turn.commands, turn.delivery)
 
@@ -68,19 +73,31 @@ def _untouched(turn: Turn) -> bool:
     return turn.progress.abort is None
 
 
-def next_wake(definition: SagaDefinition, progress: Progress) -> float | None:
+def next_wake(definition: SagaDefinition, progress: Progress, now: float) -> float | None:
     """When the saga next has something to do by itself (None: not before somebody tells it something)."""
-    if progress.state.terminal or progress.stuck or progress.suspended:
+    if progress.state.terminal or progress.suspended:
         return None
-    times = [step.due_at for step in progress.steps.values() if step.due_at is not None]
-    if (
-        progress.deadline is not None
-        and not progress.deadline_expired
-        and progress.state is not SagaState.COMPENSATING
-        and (definition.pivot is None or not progress.steps[definition.pivot].done)
-    ):
+    if progress.stuck:
+        return now + CHILD_CHECK[1] if progress.stuck_child is not None else None
+    times: list[float] = []
+    for step in progress.steps.values():
+        if step.due_at is not None:
+            times.append(step.due_at)
+        elif step.waiting == "child":  # its end is told to us; asking now and then makes sure that it is not missed
+            waited = now - (step.started_at or now)
+            times.append(now + min(max(waited, CHILD_CHECK[0]), CHILD_CHECK[1]))
+    if progress.deadline is not None and _deadline_counts(definition, progress):
         times.append(progress.deadline)
     return min(times, default=None)
+
+
+def _deadline_counts(definition: SagaDefinition, progress: Progress) -> bool:
+    if progress.deadline_expired or progress.state is SagaState.COMPENSATING:
+        return False
+    if definition.pivot is None:
+        return True
+    pivot = progress.steps[definition.pivot]
+    return pivot.state in (StepState.WAITING, StepState.FAILED) or pivot.waiting == "backoff"
 
 
 # --- inputs ---

@@ -80,9 +80,7 @@ class Step:
     idempotent: bool = attrs.field(default=True, kw_only=True)
     compensate_failed: bool = attrs.field(default=False, kw_only=True)
     idempotency_key: str | None = attrs.field(default=None, kw_only=True)
-    unknown_errors: tuple[type[BaseException], ...] = attrs.field(
-        default=(), kw_only=True, converter=_exception_types
-    )
+    unknown_errors: tuple[type[BaseException], ...] = attrs.field(default=(), kw_only=True, converter=_exception_types)
     awaits_reply: bool = attrs.field(default=False, kw_only=True)
     where: str = attrs.field(factory=caller, kw_only=True, eq=False, repr=False)
 
@@ -164,13 +162,17 @@ def compile_steps(items: Iterable[Item] | Mapping[str, StepDefinition]) -> Mappi
     if isinstance(items, Mapping):
         return items
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
-        raise DefinitionError(f"steps= takes a list of Step, Parallel, Sequence, WaitFor, Sleep or SubSaga, got {items!r}")
+        raise DefinitionError(
+            f"steps= takes a list of Step, Parallel, Sequence, WaitFor, Sleep or SubSaga, got {items!r}"
+        )
     plan: dict[str, tuple[SingleItem, tuple[str, ...]]] = {}
     _place(Sequence(*items), (), plan)
     for item, _ in plan.values():
         check_options(item)
     after = {name: before for name, (_, before) in plan.items()}
-    check_steps({name: StepDefinition(name=name, after=after[name], where=item.where) for name, (item, _) in plan.items()})
+    check_steps(
+        {name: StepDefinition(name=name, after=after[name], where=item.where) for name, (item, _) in plan.items()}
+    )
     earlier, names = ancestors(after), caller_names()
     steps: dict[str, StepDefinition] = {}
     for name, (item, before) in plan.items():

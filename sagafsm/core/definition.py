@@ -18,7 +18,8 @@ import msgspec
 from .declaration import compile_steps
 from .location import caller
 from .retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
-from .step import Handler, StepDefinition, StepKind
+from .shape import shape_of
+from .step import StepDefinition, StepKind
 from .validation import check_definition
 
 OnCompensationFailure = Literal["continue", "stick"]
@@ -46,9 +47,11 @@ class SagaDefinition:
     on_failed: Callable[..., Any] | None = None
     description: str = ""
     where: str = attrs.field(factory=caller)
+    trusted: bool = False  # made again from a stored shape: it was validated when it was first built
 
     def __attrs_post_init__(self) -> None:
-        check_definition(self)
+        if not self.trusted:
+            check_definition(self)
 
     @classmethod
     def from_contract(cls, document: Mapping[str, Any] | str | bytes | Path, operations: Any = None) -> SagaDefinition:
@@ -157,13 +160,7 @@ class SagaDefinition:
     @cached_property
     def shape(self) -> dict[str, Any]:
         """The names, the order and the flags: what a running saga depends on. Never function bodies."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "on_compensation_failure": self.on_compensation_failure,
-            "parallel_compensation": self.parallel_compensation,
-            "steps": [_shape(step) for step in self.steps.values()],
-        }
+        return shape_of(self)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -177,30 +174,3 @@ class SagaDefinition:
 
     def __repr__(self) -> str:
         return f"<SagaDefinition {self.name} version {self.version}, {len(self.steps)} steps>"
-
-
-def _shape(step: StepDefinition) -> dict[str, Any]:
-    def present(handler: Handler | None) -> bool:
-        return handler is not None
-
-    facts: dict[str, Any] = {
-        "name": step.name,
-        "kind": step.kind.value,
-        "after": sorted(step.after),
-        "when": present(step.when),
-        "compensation": present(step.compensation),
-        "fallback": present(step.fallback),
-        "fallback_compensation": present(step.fallback_compensation),
-        "probe": present(step.probe),
-        "pivot": step.pivot,
-        "compensatable": step.compensatable,
-        "on_unknown": step.on_unknown,
-        "idempotent": step.idempotent,
-        "compensate_failed": step.compensate_failed,
-        "awaits_reply": step.action is not None and step.action.awaits_reply,
-        "compensation_awaits_reply": step.compensation is not None and step.compensation.awaits_reply,
-        "signal": step.signal,
-        "on_timeout": step.on_timeout if step.kind is StepKind.SIGNAL else None,
-        "child": step.child.name if step.child is not None else None,
-    }
-    return {key: value for key, value in facts.items() if value not in (None, False, [])}

@@ -86,6 +86,7 @@ def attempt_ended(
     error: e.Failure | None,
     *,
     by: str = "call",
+    final: bool = False,
     message_id: str | None = None,
 ) -> None:
     """Record how the current attempt of an action or fallback ended, and whether another follows."""
@@ -102,13 +103,14 @@ def attempt_ended(
     elif kind is OutcomeKind.REJECTED:
         turn.emit(e.StepFailed(step=name, attempt=attempt, error=error, message_id=message_id))
     elif (
-        policy.exhausted(attempt - step.base) or (open_now and not spec.idempotent) or failing(turn) is not None
+        final
+        or policy.exhausted(attempt - step.base)
+        or (open_now and not spec.idempotent)
+        or failing(turn) is not None
     ):
         end_badly(turn, name, error, open_=open_now or step.open, message_id=message_id)
     elif turn.progress.version >= turn.progress.event_budget:
-        turn.emit(
-            e.AttemptFailed(step=name, attempt=attempt, error=error, open=open_now, message_id=message_id)
-        )
+        turn.emit(e.AttemptFailed(step=name, attempt=attempt, error=error, open=open_now, message_id=message_id))
         turn.stick(f"the log has {turn.progress.version} events; step {name} fails again and again: {error}", name)
     else:
         retry_at = turn.now + policy.delay(attempt - step.base, turn.surroundings.spread())
@@ -147,7 +149,7 @@ def call_ended(turn: Turn, ended: CallEnded) -> None:
         until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
         turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, until=until))
         return
-    attempt_ended(turn, call.step, ended.kind, ended.result, ended.error)
+    attempt_ended(turn, call.step, ended.kind, ended.result, ended.error, final=ended.final)
 
 
 def child_id(turn: Turn, name: str) -> str:
@@ -298,7 +300,7 @@ def probe_ended(turn: Turn, ended: CallEnded) -> None:
     tried = step.probes - step.probe_base
     policy = turn.policy(name)
     retry_at = None
-    if ended.kind is not OutcomeKind.IMPOSSIBLE and not policy.exhausted(tried):
+    if ended.kind is not OutcomeKind.IMPOSSIBLE and not ended.final and not policy.exhausted(tried):
         retry_at = turn.now + policy.delay(tried, turn.surroundings.spread())
     turn.emit(e.ProbeFailed(step=name, attempt=step.probes, error=error, retry_at=retry_at))
 

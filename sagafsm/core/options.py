@@ -112,7 +112,10 @@ CONTRADICTIONS: Mapping[tuple[str, ...], str] = {
         "on_unknown='compensate' would undo this pivot when its outcome is unknown, but it has no compensation; add one, "
         "or use 'probe' or 'stick'"
     ),
-    ("on_unknown=probe", "no probe"): "on_unknown='probe' has nobody to ask; add a probe, or use 'compensate' or 'stick'",
+    (
+        "on_unknown=probe",
+        "no probe",
+    ): "on_unknown='probe' has nobody to ask; add a probe, or use 'compensate' or 'stick'",
     ("dead unknown_errors",): (
         "an exception in unknown_errors is also non_retryable in its retry policy, which means that it did not happen; "
         "it is one or the other"
@@ -120,9 +123,7 @@ CONTRADICTIONS: Mapping[tuple[str, ...], str] = {
 }
 
 
-def dead_unknown_errors(
-    unknown: Sequence[type[BaseException]], retry: RetryPolicy | None
-) -> list[type[BaseException]]:
+def dead_unknown_errors(unknown: Sequence[type[BaseException]], retry: RetryPolicy | None) -> list[type[BaseException]]:
     """The exceptions said to leave the outcome open that the policy takes for a definite refusal."""
     if not isinstance(retry, RetryPolicy):
         return []

@@ -10,12 +10,14 @@ before it is encoded. What only the text can show (NUL, lone surrogates, the siz
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import enum
+import inspect
 import typing
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
@@ -25,11 +27,10 @@ import msgspec
 
 LIMIT: Final = 1_048_576  # bytes of one payload
 MAX_DEPTH: Final = 100
-_SMALLEST_INT: Final = -(2**63)
-_LARGEST_INT: Final = 2**64 - 1
+_ROWS = frozenset({list, tuple, set, frozenset})
 _LEAVES = frozenset(
     {
-        str, bool, type(None), bytes, bytearray, memoryview, uuid.UUID, decimal.Decimal,
+        str, int, bool, type(None), bytes, bytearray, memoryview, uuid.UUID, decimal.Decimal,
         datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
     }
 )  # fmt: skip
@@ -49,11 +50,16 @@ class NotStorable(Exception):
         self.path = step + self.path
         return self
 
+    def of(self, what: str) -> NotStorable:
+        """The same problem, with the name of the whole value."""
+        self.what = what
+        return self
+
     def __str__(self) -> str:
         return f"{self.what}{': ' if self.what else ''}${self.path}: {self.problem}"
 
 
-class NotReadable(Exception):
+class NotReadable(ValueError):
     """Stored JSON does not fit the type that it is read as; says where, and what was expected."""
 
 
@@ -63,26 +69,19 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, type: Any = Any) -> msg
     ``type`` is what it will be read as, where that is known: keys that are not strings survive only if it says so.
     Raises :class:`NotStorable`.
     """
+    other_keys = type is not Any and _has_other_keys(type)
     try:
-        _look(value, 0, type is not Any and _has_other_keys(type))
-        text = _encoder.encode(value)
-    except NotStorable as error:
-        error.what = what
-        raise
-    except UnicodeEncodeError:
-        raise _text_error(value, what, "a lone surrogate, which is not Unicode text", _has_surrogate) from None
-    except (TypeError, ValueError, RecursionError) as error:
-        problem = NotStorable(str(error))
-        problem.what = what
-        raise problem from error
+        text = _encode(value)
+        if value.__class__ not in _LEAVES:
+            _look(value, 0, other_keys)
+    except (NotStorable, TypeError, ValueError, RecursionError) as error:
+        raise _reason(value, error, other_keys).of(what) from error
     if len(text) > limit:
-        problem = NotStorable(
+        raise NotStorable(
             f"{len(text):,} bytes of JSON are over the limit of {limit:,}; store it elsewhere and keep a reference"
-        )
-        problem.what = what
-        raise problem
-    if b"\\u0000" in text and _find_text(msgspec.json.decode(text), "", _has_nul) is not None:
-        raise _text_error(value, what, "a NUL character, which databases refuse", _has_nul)
+        ).of(what)
+    if b"\\u0000" in text and (path := _find_text(_decode(text), "", _has_nul)) is not None:
+        raise NotStorable("a NUL character, which databases refuse", path).of(what)
     return msgspec.Raw(text)
 
 
@@ -94,6 +93,16 @@ def decode(raw: msgspec.Raw | bytes, type: Any = Any) -> Any:
         raise NotReadable(f"stored data does not fit {_shown(type)}: {error}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise NotReadable(f"stored data is not JSON: {error}") from error
+
+
+def convert(value: Any, type: Any) -> Any:
+    """Plain data as ``type``. Raises :class:`NotReadable`."""
+    if type is Any:
+        return value
+    try:
+        return msgspec.convert(value, type, dec_hook=_read_custom)
+    except msgspec.ValidationError as error:
+        raise NotReadable(f"data does not fit {_shown(type)}: {error}") from error
 
 
 def decoder(type: Any = Any) -> msgspec.json.Decoder[Any]:
@@ -158,32 +167,27 @@ def _nodes(root: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
 
 
 def _look(value: Any, depth: int, other_keys: bool) -> None:
-    """Refuse what JSON text would not show. Written for speed: leaves of a container are judged in its own loop."""
-    kind = type(value)
+    """Refuse what JSON text would not show. Leaves are judged in the loop of their container, for speed."""
+    kind = value.__class__
     if kind is dict:
         if depth >= MAX_DEPTH:
             raise _too_deep()
         for key, item in value.items():
-            if type(key) is not str:
+            if key.__class__ is not str:
                 _look_at_key(key, other_keys)
-            kind = type(item)
-            if kind in _LEAVES:
-                continue
-            if kind is int:
-                if _SMALLEST_INT <= item <= _LARGEST_INT:
-                    continue
-            elif kind is float and item - item == 0.0:
+            kind = item.__class__
+            if kind in _LEAVES or (kind is float and item - item == 0.0):
                 continue
             try:
                 _look(item, depth + 1, other_keys)
             except NotStorable as error:
-                raise error.under(f".{key}" if str(key).isidentifier() else f"[{key!r}]") from None
-    elif kind is list or kind is tuple or kind is set or kind is frozenset:
+                raise error.under(_step(str(key))) from None
+    elif kind in _ROWS:
         if depth >= MAX_DEPTH:
             raise _too_deep()
         for index, item in enumerate(value):
-            kind = type(item)
-            if kind in _LEAVES:
+            kind = item.__class__
+            if kind in _LEAVES or (kind is float and item - item == 0.0):
                 continue
             try:
                 _look(item, depth + 1, other_keys)
@@ -191,41 +195,33 @@ def _look(value: Any, depth: int, other_keys: bool) -> None:
                 raise error.under(f"[{index}]") from None
     elif kind in _LEAVES:
         return
-    elif kind is int:
-        if not _SMALLEST_INT <= value <= _LARGEST_INT:
-            raise NotStorable("an integer of more than 64 bits; store it as text")
-    elif kind is float:
+    elif isinstance(value, float):
         if value - value != 0.0:
-            raise NotStorable(f"a float that is not finite ({value}); JSON has no such number")
-    else:
-        _look_into_object(value, depth, other_keys)
-
-
-def _look_into_object(value: Any, depth: int, other_keys: bool) -> None:
-    kind = type(value)
-    fields = _fields_of(kind)
-    if fields is not None:
-        if depth >= MAX_DEPTH:
-            raise _too_deep()
-        names, get = fields
-        keyed = _has_other_keys(kind)
-        for name, item in zip(names, get(value), strict=True):
-            if type(item) in _LEAVES:
-                continue
-            try:
-                _look(item, depth + 1, keyed)
-            except NotStorable as error:
-                raise error.under(f".{name}") from None
+            raise NotStorable(f"a float that is not finite ({value}), and JSON has no such number")
+    elif (fields := _fields_of(kind)) is not None:
+        _look_into(value, depth, *fields)
     elif isinstance(value, enum.Enum):
         _look(value.value, depth, other_keys)
-    elif (plain := _as_plain(value)) is not None:
-        _look(plain, depth, other_keys)
     elif not isinstance(value, msgspec.Raw):
-        raise NotStorable(f"a {_shown(kind)}, which cannot be stored as JSON; use plain data or a dataclass of it")
+        _look(_write_custom(value), depth, other_keys)
+
+
+def _look_into(value: Any, depth: int, get: Callable[[Any], Iterable[Any]], names: Sequence[str], keyed: bool) -> None:
+    if depth >= MAX_DEPTH:
+        raise _too_deep()
+    for item in get(value):
+        kind = item.__class__
+        if kind in _LEAVES or (kind is float and item - item == 0.0):
+            continue
+        try:
+            _look(item, depth + 1, keyed)
+        except NotStorable as error:
+            place = next(index for index, other in enumerate(get(value)) if other is item)
+            raise error.under(f".{names[place]}") from None
 
 
 def _look_at_key(key: Any, other_keys: bool) -> None:
-    if isinstance(key, str) and not isinstance(key, enum.Enum):
+    if isinstance(key, str):
         return
     if not other_keys:
         raise NotStorable(f"the key {key!r} is not a string, and would come back as one")
@@ -238,21 +234,21 @@ def _too_deep() -> NotStorable:
 
 
 @lru_cache(1024)
-def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] | None:
-    """The names of a class's fields and a quick way to get all their values."""
+def _fields_of(kind: type) -> tuple[Callable[[Any], Iterable[Any]], Sequence[str], bool] | None:
+    """A quick way to get the values of all fields of a class, their names, and whether it has keys of other types."""
     if attrs.has(kind):
         names = tuple(field.name for field in attrs.fields(kind))
     elif issubclass(kind, msgspec.Struct):
         names = kind.__struct_fields__
-    elif hasattr(kind, "__dataclass_fields__"):
-        names = tuple(kind.__dataclass_fields__)
+    elif dataclasses.is_dataclass(kind):
+        names = tuple(field.name for field in dataclasses.fields(kind))
     elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return tuple(kind._fields), tuple
+        return iter, kind._fields, _has_other_keys(kind)
     else:
         return None
-    if len(names) < 2:
-        return names, lambda value: tuple(getattr(value, name) for name in names)
-    return names, attrgetter(*names)
+    if len(names) > 1:
+        return attrgetter(*names), names, _has_other_keys(kind)
+    return lambda value: [getattr(value, name) for name in names], names, _has_other_keys(kind)
 
 
 # --- classes that msgspec does not know ---
@@ -262,59 +258,72 @@ def _is_pydantic(kind: type) -> bool:
     return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_validate_json")
 
 
-def _as_plain(value: Any) -> Any:
+def _write_custom(value: Any) -> Any:
     """A pydantic model as its data; a subclass of a plain type (a numpy float, marked-up text) as that type."""
     if _is_pydantic(type(value)):
         return value.model_dump(mode="json", round_trip=True)
-    for kind in (str, int, float, dict, list, tuple):
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    for kind in (dict, list, tuple):
         if isinstance(value, kind):
-            return kind.__str__(value) if kind is str else kind(value)
-    return None
+            return kind(value)
+    raise NotStorable(f"{_shown(type(value))} objects cannot be stored as JSON; use plain data, or a dataclass of it")
 
 
-def _write_custom(value: Any) -> Any:
-    plain = _as_plain(value)
-    if plain is None:
-        raise NotStorable(f"a {_shown(type(value))}, which cannot be stored as JSON")
-    return plain
-
-
-def _read_custom(kind: type, value: Any) -> Any:
+def _read_custom(kind: Any, value: Any) -> Any:
     if _is_pydantic(kind):
-        return kind.model_validate_json(msgspec.json.encode(value))  # type: ignore[attr-defined]
+        return kind.model_validate_json(_encode(value), **_by_name(kind))
     raise TypeError(f"{_shown(kind)} cannot be read from JSON")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_write_custom)
+@lru_cache(1024)
+def _by_name(kind: Any) -> dict[str, bool]:
+    """Models are written by the names of their fields; where aliases exist, pydantic must be told to read those."""
+    takes = inspect.signature(kind.model_validate_json).parameters
+    return {"by_name": True, "by_alias": True} if "by_name" in takes else {}
 
 
-# --- what only the text shows ---
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_write_custom).encode
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 
 
-def _text_error(value: Any, what: str, problem: str, bad: Callable[[str], bool]) -> NotStorable:
-    path = _find_text(msgspec.to_builtins(value, enc_hook=_write_custom, str_keys=True), "", bad)
-    error = NotStorable(problem, path or "")
-    error.what = what
-    return error
+# --- saying what is wrong ---
+
+
+def _reason(value: Any, error: Exception, other_keys: bool) -> NotStorable:
+    """Why a value could not be encoded, with the path to the part that is to blame."""
+    try:
+        _look(value, 0, other_keys)
+    except NotStorable as found:
+        return found
+    except RecursionError:
+        return _too_deep()
+    if isinstance(error, UnicodeEncodeError):
+        plain = msgspec.to_builtins(value, enc_hook=_write_custom, str_keys=True)
+        return NotStorable("a lone surrogate, which is not Unicode text", _find_text(plain, "", _has_surrogate) or "")
+    return NotStorable(str(error))
 
 
 def _find_text(value: Any, path: str, bad: Callable[[str], bool]) -> str | None:
-    """Where the first bad text is."""
+    """The path to the first bad text in plain data."""
     if isinstance(value, str):
         return path if bad(value) else None
-    found: str | None = None
     if isinstance(value, dict):
-        for key, item in value.items():
-            step = f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
-            found = step if bad(key) else _find_text(item, step, bad)
-            if found is not None:
-                break
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            found = _find_text(item, f"{path}[{index}]", bad)
-            if found is not None:
-                break
-    return found
+        parts = [(key, f"{path}{_step(key)}", item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [("", f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return None
+    found = (step if bad(key) else _find_text(item, step, bad) for key, step, item in parts)
+    return next((step for step in found if step is not None), None)
+
+
+def _step(key: str) -> str:
+    return f".{key}" if key.isidentifier() else f"[{key!r}]"
 
 
 def _has_nul(text: str) -> bool:

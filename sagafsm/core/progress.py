@@ -421,9 +421,7 @@ def _compensation_waived(p: Progress, event: e.CompensationWaived, at: float) ->
 
 
 def _saga_stuck(p: Progress, event: e.SagaStuck, at: float) -> Progress:
-    return _plain(
-        p, at, stuck=True, stuck_reason=event.reason, stuck_step=event.step, stuck_child=event.child
-    )
+    return _plain(p, at, stuck=True, stuck_reason=event.reason, stuck_step=event.step, stuck_child=event.child)
 
 
 def _saga_unstuck(p: Progress, event: e.SagaUnstuck, at: float) -> Progress:

@@ -76,7 +76,9 @@ class Reader:
 
     def _check_callable(self, function: Any, role: Role) -> None:
         if not callable(function):
-            hint = "pass the function itself, without calling it" if inspect.isawaitable(function) else "pass a function"
+            hint = (
+                "pass the function itself, without calling it" if inspect.isawaitable(function) else "pass a function"
+            )
             raise DefinitionError(f"{self._step}: the {role} is {function!r}, which cannot be called; {hint}")
         inner = unwrapped(function)
         if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
@@ -119,7 +121,9 @@ class Reader:
             else:
                 raise self._unknown(function, role, name)
             if keyword and parameter.kind is parameter.POSITIONAL_ONLY:
-                raise self._error(function, role, f"takes {name!r} by position only, after one that stays out; drop the /")
+                raise self._error(
+                    function, role, f"takes {name!r} by position only, after one that stays out; drop the /"
+                )
             if argument.source == "input" and (reason := unstorable(argument.type)):
                 raise self._error(function, role, f"takes {name!r} as what cannot be read from JSON: {reason}")
             yield argument
@@ -153,7 +157,9 @@ class Reader:
             way_out = f"did you mean {close[0]!r}?"
         else:
             way_out = "rename it, or give it a default"
-        return self._error(function, role, f"asks for {name!r}, which nobody can supply. It can have {known}; {way_out}")
+        return self._error(
+            function, role, f"asks for {name!r}, which nobody can supply. It can have {known}; {way_out}"
+        )
 
     @property
     def _step(self) -> str:
@@ -281,4 +287,6 @@ def _settle(argument: Argument, step: StepDefinition, handler: Handler, results:
             f"{reason}; annotate what step {argument.step or step.name!r} returns, or this parameter, with a type that can"
         )
     kind = produced if reason is not None or argument.type is Any else argument.type
-    return attrs.evolve(argument, type=kind if kind is Any else kind | None if isinstance(kind, type) else typing.Optional[kind])
+    return attrs.evolve(
+        argument, type=kind if kind is Any else kind | None if isinstance(kind, type) else typing.Optional[kind]
+    )

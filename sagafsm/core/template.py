@@ -98,7 +98,9 @@ def _parts(text: str) -> Iterator[str | Path]:
             literal += token[0][0]
             continue
         if token[1] is None:
-            raise DefinitionError(f"{text!r}: a single {token[0]!r} at position {token.start()}; write it twice for itself")
+            raise DefinitionError(
+                f"{text!r}: a single {token[0]!r} at position {token.start()}; write it twice for itself"
+            )
         if literal:
             yield literal
             literal = ""

@@ -114,9 +114,7 @@ class Turn:
         except ValueError as exc:
             self.emit(e.StepFailed(step=name, error=self.failure(name, type(exc).__name__, str(exc))))
             return
-        self.emit(
-            e.AttemptStarted(step=name, attempt=attempt, idempotency_key=key, via=via, interruption=interruption)
-        )
+        self.emit(e.AttemptStarted(step=name, attempt=attempt, idempotency_key=key, via=via, interruption=interruption))
         self.commands.append(
             Call(
                 step=name,

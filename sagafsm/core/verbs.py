@@ -84,9 +84,7 @@ def _forward_reply(turn: Turn, reply: ReplyArrived) -> None:
     ):
         turn.delivery = Delivery.LATE
     else:
-        attempt_ended(
-            turn, reply.step, reply.kind, reply.result, reply.error, by=reply.by, message_id=reply.message_id
-        )
+        attempt_ended(turn, reply.step, reply.kind, reply.result, reply.error, by=reply.by, message_id=reply.message_id)
         _child_no_longer_holds(turn, reply.step)
 
 
@@ -107,9 +105,7 @@ def _settle_by_reply(turn: Turn, reply: ReplyArrived) -> None:
 def _compensation_reply(turn: Turn, reply: ReplyArrived) -> None:
     spec, step = turn.definition.steps[reply.step], turn.step(reply.step)
     handler = spec.backward(step.via)
-    if spec.kind is not StepKind.CHILD and (handler is None or not handler.awaits_reply):
-        turn.delivery = Delivery.UNEXPECTED
-    elif turn.progress.state is SagaState.PENDING or turn.progress.state is SagaState.STARTED:
+    if (spec.kind is not StepKind.CHILD and (handler is None or not handler.awaits_reply)) or turn.progress.state is SagaState.PENDING or turn.progress.state is SagaState.STARTED:
         turn.delivery = Delivery.UNEXPECTED
     elif (
         step.state is not StepState.COMPENSATING
@@ -262,7 +258,9 @@ def undo_asked(turn: Turn, asked: UndoAsked) -> None:
     state = turn.progress.state
     if state is SagaState.COMPLETED:
         if turn.pivot_passed:
-            raise PastPivot(f"saga {turn.progress.saga_id} is past its pivot {turn.definition.pivot!r}: it stays as it is")
+            raise PastPivot(
+                f"saga {turn.progress.saga_id} is past its pivot {turn.definition.pivot!r}: it stays as it is"
+            )
         turn.emit(e.CompensationStarted(cause=asked.cause, undo=True))
     elif state is SagaState.STARTED or state is SagaState.PENDING:
         abort_asked(turn, AbortAsked(reason=str(asked.cause), outcome="compensated"))

@@ -1,0 +1,39 @@
+"""sagafsm: sagas as explicit state machines, persisted before the world is touched."""
+
+from .core.commands import Delivery
+from .core.declaration import Compensation, Fallback, Parallel, Sequence, Sleep, Step, SubSaga, WaitFor
+from .core.definition import SagaDefinition
+from .core.errors import (
+    DefinitionError,
+    DefinitionWarning,
+    InvalidInput,
+    OutcomeUnknown,
+    PastPivot,
+    Rejected,
+    ResultNotStorable,
+    SagaConflict,
+    SagaError,
+    SagaFailed,
+    SagaFinished,
+    SagaNotFound,
+    SagaStuck,
+    SettingsError,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+    StoreUnavailable,
+    Unknown,
+)
+from .core.events import Event, Failure
+from .core.instance import SagaInstance, StepView, Waiting
+from .core.lifecycle import SagaState, StepState
+from .core.probe import Probe
+from .core.retry import RetryPolicy
+from .declare import Saga, sleep, step, subsaga, wait_for
+from .runtime.blocking import SyncOrchestrator
+from .runtime.context import StepContext
+from .runtime.handle import Handle
+from .runtime.hooks import StepOutcome
+from .runtime.orchestrator import Orchestrator
+from .runtime.settings import Settings
+from .store import Store, open_store

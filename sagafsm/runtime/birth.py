@@ -1,0 +1,133 @@
+"""How a saga comes into being: one append, which also begins its first steps where it is to run here.
+
+What must stay true: the same id with the same definition and input is the same saga, never a second run; another
+input under the same id is a conflict. Of several creators exactly one creates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..core import commands as c
+from ..core import events as e
+from ..core.decider import decide, next_wake
+from ..core.definition import SagaDefinition
+from ..core.errors import InvalidInput, SagaConflict, StoreError
+from ..core.progress import Progress, evolve
+from ..store import Birth, Committed, Duplicate, Exists, check_id
+from .driver import Driver, append_for
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+MAX_TAGS = 50
+
+
+def digest_of(definition: SagaDefinition, data: msgspec.Raw) -> str:
+    """A hash of what makes two starts the same: the definition's name and version, and the input."""
+    material = f"{definition.name}@{definition.version}\0".encode() + bytes(data)
+    return hashlib.blake2b(material, digest_size=16).hexdigest()
+
+
+def check_tags(tags: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Tags as they can be stored everywhere: up to 50, names like ids, values text of up to 200 characters."""
+    for name, value in (tags or {}).items():
+        check_id(name, "tag name")
+        if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+            raise InvalidInput(f"tag {name}: its value must be printable text of at most 200 characters")
+    if tags and len(tags) > MAX_TAGS:
+        raise InvalidInput(f"{len(tags)} tags are too many; at most {MAX_TAGS} are allowed")
+    return dict(tags or {})
+
+
+async def create_saga(
+    engine: Engine,
+    definition: SagaDefinition,
+    data: msgspec.Raw,
+    *,
+    saga_id: str,
+    correlation_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    parent: tuple[str, str] | None = None,
+    begin: bool,
+    run_here: bool = False,
+    abort: e.AbortRequested | None = None,
+) -> tuple[Progress, bool]:
+    """Store a new saga; where it stands, and whether it is new (False: the very same one existed already).
+
+    ``begin``: it is to run, here (``run_here``: the first calls begin with this append) or wherever a worker is.
+    Raises SagaConflict where the id belongs to another.
+    """
+    now = engine.clock() if engine.lease_holds() else await engine.store.now()
+    started = e.SagaStarted(
+        saga_id=saga_id,
+        saga_type=definition.name,
+        definition_version=definition.version,
+        fingerprint=definition.fingerprint,
+        steps=tuple(definition.steps),
+        data=data,
+        correlation_id=correlation_id or saga_id,
+        parent_id=parent[0] if parent else None,
+        parent_step=parent[1] if parent else None,
+        tags=tags or {},
+        deadline=None if definition.deadline is None else now + definition.deadline,
+    )
+    progress = evolve(None, started, now)
+    events: list[e.SagaEvent] = [started]
+    if abort is not None:
+        progress = evolve(progress, abort, now)
+        events.append(abort)
+    calls: list[c.Call] = []
+    if run_here:
+        decision = decide(definition, progress, c.Begin(), now, engine.surroundings)
+        progress = decision.progress
+        events.extend(decision.events)
+        calls = [command for command in decision.commands if isinstance(command, c.Call)]
+    stays = bool(calls)
+    birth = Birth(
+        saga_type=definition.name,
+        kind=definition.kind,
+        correlation_id=started.correlation_id,
+        digest=digest_of(definition, data),
+        created_at=now,
+        parent_id=started.parent_id,
+        tags=started.tags,
+    )
+    due_at: float | None = None
+    if begin and not progress.state.terminal:
+        due_at = now if stays or not run_here else next_wake(definition, progress, now)
+    append = append_for(
+        engine,
+        progress,
+        events,
+        fence=1 if stays else 0,
+        owner=engine.worker_id if stays else None,
+        due_at=due_at,
+        now=now,
+        birth=birth,
+    )
+    result = await engine.journal.commit(append)
+    if isinstance(result, Exists):
+        if result.same:
+            return progress, False
+        raise SagaConflict(
+            f"saga id {saga_id!r} is taken by a saga of another definition or with another input; "
+            "use another id, or look at the one that exists"
+        )
+    if not isinstance(result, (Committed, Duplicate)):
+        raise StoreError(f"saga {saga_id} could not be created: {result}")
+    driver = Driver(engine, definition, progress, 1)
+    if stays:
+        engine.drivers[saga_id] = driver
+    await engine.stored(driver, events)
+    if stays:
+        driver.born(calls, now)
+    elif progress.state.terminal:
+        engine.waiters.tell(saga_id, driver.instance)
+    elif due_at is not None:
+        engine.wake_at(due_at)
+    return progress, True

@@ -1,0 +1,364 @@
+"""One saga's loop: decide, store, call, decide again.
+
+What must stay true: a call begins only after its ``AttemptStarted`` is stored, under a lease that still holds. One
+append of a saga is under way at a time. A refused append means that somebody else wrote: on a newer version the driver
+reads and decides again, on a newer fence it ends at once and touches nothing more. A saga in which nothing runs costs
+no task: its driver lets it go, in the same append that says what it waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..core import commands as c
+from ..core.codec import encode_event, encode_snapshot, replay
+from ..core.decider import Decision, decide, next_wake
+from ..core.definition import SagaDefinition
+from ..core.errors import StoreError
+from ..core.events import SagaEvent
+from ..core.instance import SagaInstance
+from ..core.progress import Progress
+from ..store import Append, Birth, Committed, Conflict, Duplicate, NewEvent, Refused, Snapshot
+from .context import StepContext
+from .invoke import Interrupted
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+SNAPSHOT_EVERY = 100
+
+
+def new_events(events: Iterable[SagaEvent], at: float) -> list[NewEvent]:
+    """Events as they go into an append."""
+    return [NewEvent(type(event).__name__, at, encode_event(event)) for event in events]
+
+
+def append_for(
+    engine: Engine,
+    progress: Progress,
+    events: Sequence[SagaEvent],
+    *,
+    fence: int,
+    owner: str | None,
+    due_at: float | None,
+    now: float,
+    attention: bool = False,
+    birth: Birth | None = None,
+) -> Append:
+    """The append that takes a saga to ``progress`` by these events."""
+    before = progress.version - len(events)
+    snapshot = None
+    if progress.version // SNAPSHOT_EVERY > before // SNAPSHOT_EVERY:
+        snapshot = Snapshot(version=progress.version, data=encode_snapshot(progress))
+    return Append(
+        saga_id=progress.saga_id,
+        append_id=engine.environment.append_id(),
+        expected_version=before,
+        fence=fence,
+        events=new_events(events, now),
+        state=progress.state.value,
+        outcome=progress.outcome,
+        stuck=progress.stuck,
+        suspended=progress.suspended,
+        owner=owner,
+        due_at=due_at,
+        attention=attention,
+        updated_at=now,
+        finished_at=progress.finished_at,
+        birth=birth,
+        snapshot=snapshot,
+    )
+
+
+class LostOwnership(Exception):
+    """Another worker has claimed the saga: nothing more may be written or called here."""
+
+
+class Driver:
+    """Runs one saga in this process, from the moment it is taken up until it waits, ends or is lost."""
+
+    __slots__ = (
+        "_bodies",
+        "_closing",
+        "_cut",
+        "_live",
+        "_lock",
+        "_strands",
+        "_timer",
+        "definition",
+        "due_at",
+        "engine",
+        "fence",
+        "let_go",
+        "progress",
+    )
+
+    def __init__(self, engine: Engine, definition: SagaDefinition, progress: Progress, fence: int) -> None:
+        self.engine = engine
+        self.definition = definition
+        self.progress = progress
+        self.fence = fence
+        self.let_go = False
+        self.due_at: float | None = None  # when the saga is due again, once it is let go
+        self._live = 0  # calls that have begun, or are about to, and have not ended
+        self._lock = asyncio.Lock()
+        self._strands: dict[asyncio.Task[None], str] = {}
+        self._bodies: dict[str, asyncio.Future[Any]] = {}
+        self._cut: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    @property
+    def saga_id(self) -> str:
+        """The saga that is driven."""
+        return self.progress.saga_id
+
+    @property
+    def instance(self) -> SagaInstance:
+        """The saga as it stands."""
+        return SagaInstance(self.progress, self.definition)
+
+    def born(self, calls: Sequence[c.Call], now: float) -> None:
+        """The saga was created by an append that began these calls."""
+        self._live = len(calls)
+        for call in calls:
+            self._spawn(call)
+        self._set_timer(now)
+
+    # --- deciding and storing ---
+
+    async def apply(self, given: c.Input) -> Decision:
+        """Decide what follows from an input, store it, and carry it out. Calls run on; they are not waited for.
+
+        Raises what the decider raises, StoreError where the store fails for good, LostOwnership where it is no
+        longer ours.
+        """
+        decision, calls = await self._store(given, ended=0)
+        for call in calls:
+            self._spawn(call)
+        return decision
+
+    async def _store(self, given: c.Input, *, ended: int) -> tuple[Decision, Sequence[c.Call]]:
+        """Decide and store; cancel what is to be cancelled; return the calls that are now due.
+
+        ``ended``: how many live calls this input is the end of.
+        """
+        engine = self.engine
+        async with self._lock:
+            try:
+                while True:
+                    if self.let_go:
+                        raise LostOwnership(self.saga_id)
+                    now = engine.clock()
+                    decision = decide(
+                        self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
+                    )
+                    if await self._append(decision, now, ended):
+                        break
+            finally:
+                self._live -= ended
+            calls = [command for command in decision.commands if type(command) is c.Call]
+            self._live += len(calls)
+        # Outside the lock: a hook may well ask something of this very saga.
+        if decision.events:
+            await engine.stored(self, decision.events)
+        if len(calls) != len(decision.commands):
+            self._carry_out(decision.commands)
+        if self.let_go:
+            self._end()
+        else:
+            self._set_timer(now)
+        return decision, calls
+
+    async def _append(self, decision: Decision, now: float, ended: int) -> bool:
+        """Store a decision; False: somebody else wrote first, decide again on what is there now."""
+        progress = decision.progress
+        running = self._live - ended + sum(1 for command in decision.commands if type(command) is c.Call)
+        owner: str | None = self.engine.worker_id
+        due_at: float | None = now
+        if progress.state.terminal:
+            owner = due_at = None
+        elif running <= 0:
+            if not self.engine.draining:
+                due_at = next_wake(self.definition, progress, now)
+            if due_at is None or due_at - now > self.engine.hold or self.engine.draining:
+                owner = None
+        if not decision.events and (owner is not None or running > 0):
+            return True  # nothing new, and the saga stays here
+        append = append_for(
+            self.engine, progress, decision.events, fence=self.fence, owner=owner, due_at=due_at, now=now
+        )
+        result = await self.engine.journal.commit(append)
+        if isinstance(result, (Committed, Duplicate)):
+            self.progress = progress
+            if owner is None:
+                self.let_go, self.due_at = True, due_at
+            return True
+        if isinstance(result, Conflict):
+            await self._read_again()
+            return False
+        if isinstance(result, Refused):
+            raise StoreError(f"saga {self.saga_id}: the store refuses an append: {result.reason}")
+        self.abandon()
+        raise LostOwnership(self.saga_id)
+
+    async def _read_again(self) -> None:
+        """Take over what another writer has stored; end where the saga is no longer ours."""
+        stored = (await self.engine.store.load([self.saga_id])).get(self.saga_id)
+        if stored is None or stored.record.fence != self.fence or stored.record.owner != self.engine.worker_id:
+            self.abandon()
+            raise LostOwnership(self.saga_id)
+        start = self.engine.snapshot_of(stored)
+        self.progress = replay(self.saga_id, stored.events, start)
+
+    async def refresh(self) -> None:
+        """Somebody else has written to the saga: read it and act on it."""
+        async with self._lock:
+            if self.let_go:
+                return
+            await self._read_again()
+        await self.apply(c.Tick())
+
+    # --- carrying out ---
+
+    def _carry_out(self, commands: Iterable[c.Command]) -> None:
+        for command in commands:
+            if isinstance(command, c.CancelCall):
+                self._cut_short(command.step)
+            elif isinstance(command, c.AbortChild):
+                self.engine.abort_child(command)
+
+    def _spawn(self, call: c.Call) -> None:
+        """Begin a call in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self.run(call), name=f"sagafsm {self.saga_id}")
+        self._strands[task] = call.step
+        task.add_done_callback(self._strand_ended)
+
+    def _strand_ended(self, task: asyncio.Task[None]) -> None:
+        self._strands.pop(task, None)
+        if not task.cancelled() and task.exception() is not None:
+            self.engine.strand_failed(self, task.exception())
+
+    async def run(self, call: c.Call | None) -> None:
+        """Make a call, decide on its end, make the next one: a sequence of steps stays in this one task."""
+        try:
+            while call is not None:
+                ended = await self._perform(call)
+                if ended is None:
+                    if not (self.let_go or self._closing or self._live):
+                        await self.apply(c.Tick())  # a call was cut: perhaps nothing holds the saga here any more
+                    return
+                _, calls = await self._store(ended, ended=1)
+                call = calls[0] if calls else None
+                for other in calls[1:]:
+                    self._spawn(other)
+        except LostOwnership:
+            return
+        except StoreError as exc:
+            self.engine.orphaned(self, exc)
+
+    async def _perform(self, call: c.Call) -> c.CallEnded | None:
+        """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
+        await self._after_the_last_body(call.step)
+        if not self.engine.lease_holds():
+            self._live -= 1
+            self.engine.orphaned(self, None)
+            return None
+        try:
+            return await self.engine.call(self, call)
+        except asyncio.CancelledError:
+            return self._cut_off(call)
+        except Interrupted as exc:
+            self._live -= 1
+            self.engine.orphaned(self, exc)
+            return None
+        except (KeyboardInterrupt, SystemExit):
+            self._live -= 1
+            raise
+
+    def _cut_off(self, call: c.Call) -> None:
+        self._live -= 1
+        if call.step in self._cut:
+            self._cut.discard(call.step)
+        elif not (self._closing or self.let_go):  # the body cancelled itself: it may have happened
+            self.engine.orphaned(self, None)
+
+    def body(self, step: str, body: asyncio.Future[Any]) -> None:
+        """Remember a body that may outlive its call: the next one of that step waits for it, within reason."""
+        self._bodies[step] = body
+
+    async def _after_the_last_body(self, step: str) -> None:
+        body = self._bodies.pop(step, None)
+        if body is not None and not body.done():
+            await asyncio.wait({body}, timeout=self.engine.invoker.grace)
+
+    def _cut_short(self, step: str) -> None:
+        for task, name in list(self._strands.items()):
+            if name == step and task is not asyncio.current_task():
+                self._cut.add(step)
+                self._bodies.setdefault(step, task)
+                task.cancel()
+
+    # --- time ---
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_at = next_wake(self.definition, self.progress, now)
+        if due_at is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.001, due_at - now), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        task = asyncio.get_running_loop().create_task(self._tick(), name=f"sagafsm timer {self.saga_id}")
+        self._strands[task] = ""
+        task.add_done_callback(self._strand_ended)
+
+    async def _tick(self) -> None:
+        try:
+            await self.apply(c.Tick())
+        except LostOwnership:
+            return
+        except StoreError as exc:
+            self.engine.orphaned(self, exc)
+
+    # --- the end ---
+
+    def _end(self) -> None:
+        """The saga is no longer driven here."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        current = asyncio.current_task()
+        for task in self._strands:
+            if task is not current:
+                task.cancel()
+        self.engine.ended(self)
+
+    def abandon(self) -> None:
+        """Stop driving without writing anything: the log says how far the saga came."""
+        self.let_go = True
+        self._end()
+
+    async def drain(self, timeout: float) -> None:
+        """Let running calls end for ``timeout`` seconds, then cut them off; nothing is recorded of those."""
+        if self._strands and timeout > 0:
+            await asyncio.wait(list(self._strands), timeout=timeout)
+        self._closing = True
+        tasks = list(self._strands)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.engine.invoker.grace)
+
+    def context(self, call: c.Call) -> StepContext:
+        """What the function called can ask."""
+        return StepContext(self.progress, self.definition, call, self.engine.action_key(self, call), self._alive)
+
+    async def _alive(self) -> None:
+        if self.let_go or self._closing:
+            raise asyncio.CancelledError
+        await self.engine.beat()

@@ -1,0 +1,280 @@
+"""What all sagas of one orchestrator share: the store, the journal, the clock, the definitions, the running drivers.
+
+What must stay true: nothing here decides what a saga does; that is the core's. One driver at most per saga. What the
+world is told (hooks, log lines, waiters, parents) is told after the store has said yes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..core import commands as c
+from ..core import events as e
+from ..core.codec import decode_snapshot, replay
+from ..core.decider import Surroundings
+from ..core.definition import SagaDefinition
+from ..core.errors import SagaError, StoreError
+from ..core.instance import SagaInstance
+from ..core.keys import derived_key, templated_key
+from ..core.lifecycle import SagaState
+from ..core.progress import Progress
+from ..core.step import Handler, StepDefinition, StepKind
+from ..store import Store, StoredSaga
+from .driver import Driver
+from .environment import Environment, StoreClock
+from .family import Family
+from .hooks import Hooks
+from .invoke import Invoker, arguments_for, failure_of
+from .journal import Journal
+from .settings import Settings
+from .waiters import Waiters
+
+LOGGER = logging.getLogger("sagafsm")
+
+
+class Engine:
+    """Owns the drivers of the sagas that run in this process."""
+
+    def __init__(
+        self,
+        store: Store,
+        definitions: Mapping[str, SagaDefinition],
+        settings: Settings,
+        environment: Environment,
+        hooks: Sequence[Any],
+        *,
+        lease: float,
+        hold: float,
+    ) -> None:
+        self.store = store
+        self.definitions = definitions
+        self.settings = settings
+        self.environment = environment
+        self.clock = StoreClock(environment)
+        self.worker_id = environment.worker_id()
+        self.journal = Journal(store, environment, patience=settings.store_patience)
+        self.surroundings = Surroundings(
+            namespace=settings.namespace, condition=self._condition, spread=environment.spread
+        )
+        self.invoker = Invoker(self._threads, self.clock, limit=settings.payload_limit, grace=settings.grace_period)
+        self.hooks = Hooks(hooks)
+        self.waiters = Waiters()
+        self.family = Family(self)
+        self.drivers: dict[str, Driver] = {}
+        self.orphans: dict[str, int] = {}
+        self.lease = lease
+        self.hold = hold
+        self.draining = False
+        self.wake = asyncio.Event()  # set: the worker should look at the store now
+        self.next_due: float | None = None
+        self._lease_until = 0.0
+        self._executor: ThreadPoolExecutor | None = None
+        self._background: set[asyncio.Task[None]] = set()
+
+    # --- the lease ---
+
+    async def beat(self) -> None:
+        """Register this worker or renew its lease."""
+        before = self.environment.monotonic()
+        worker = await self.store.heartbeat(self.worker_id, self.lease)
+        self.clock.set(worker.until - self.lease)
+        # Counted from before the request, and short of the lease: we must stop before the store thinks so.
+        self._lease_until = before + self.lease * 0.9
+
+    def lease_holds(self) -> bool:
+        """Whether a call may begin: nobody else can have been granted what we own."""
+        return self.environment.monotonic() < self._lease_until
+
+    # --- definitions and calls ---
+
+    def definition_of(self, stored: StoredSaga) -> SagaDefinition | None:
+        """The definition that a stored saga was started with, if this process has it."""
+        return self.definitions.get(stored.record.kind)
+
+    def snapshot_of(self, stored: StoredSaga) -> Progress | None:
+        """The stored fold, if there is one."""
+        snapshot = stored.snapshot
+        return None if snapshot is None else decode_snapshot(stored.record.saga_id, snapshot.data)
+
+    def progress_of(self, stored: StoredSaga) -> Progress:
+        """Where a stored saga stands. Raises StoreCorrupt or StoreTooNew."""
+        return replay(stored.record.saga_id, stored.events, self.snapshot_of(stored))
+
+    def _condition(self, spec: StepDefinition, progress: Progress) -> bool | e.Failure:
+        handler = spec.when
+        if handler is None or handler.function is None:
+            return True
+        try:
+            positional, keywords = arguments_for(handler, self.definitions[progress.kind], progress, None, None, None)
+            return bool(handler.function(*positional, **keywords))
+        except Exception as exc:
+            return failure_of(exc, spec.name, self.clock())
+
+    def action_key(self, driver: Driver, call: c.Call) -> str:
+        """The key of the action that a compensation, a fallback or a probe refers to."""
+        if call.role is not c.Role.BACKWARD and call.via == "action":
+            return call.idempotency_key
+        template = driver.definition.steps[call.step].idempotency_key
+        purpose = "fallback" if call.via == "fallback" and call.role is not c.Role.FORWARD else "action"
+        if template is not None:
+            return templated_key(template, driver.progress.data, purpose)
+        return derived_key(self.settings.namespace, driver.saga_id, call.step, purpose)
+
+    async def call(self, driver: Driver, call: c.Call) -> c.CallEnded:
+        """Make one call and say how it ended."""
+        spec = driver.definition.steps[call.step]
+        if spec.kind is StepKind.CHILD:
+            return await self.family.call(driver, call, spec)
+        handler = self._handler(spec, call)
+        if handler is None:
+            error = e.Failure(type="Impossible", message="the definition has no such function", step=call.step)
+            return c.CallEnded(call=call, kind=c.OutcomeKind.IMPOSSIBLE, error=error)
+        if not self.hooks.around_steps:
+            return await self.invoker.call(
+                call, handler, spec, driver.definition, driver.progress, lambda: driver.context(call),
+                lambda body: driver.body(call.step, body),
+            )  # fmt: skip
+        context = driver.context(call)
+        await self.hooks.before_step(context)
+        ended = await self.invoker.call(
+            call, handler, spec, driver.definition, driver.progress, lambda: context,
+            lambda body: driver.body(call.step, body),
+        )  # fmt: skip
+        await self.hooks.after_step(context, ended)
+        return ended
+
+    def _handler(self, spec: StepDefinition, call: c.Call) -> Handler | None:
+        if call.role is c.Role.PROBE:
+            return spec.probe
+        return spec.forward(call.via) if call.role is c.Role.FORWARD else spec.backward(call.via)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="sagafsm")
+        return self._executor
+
+    # --- what drivers report ---
+
+    async def stored(self, driver: Driver, events: Sequence[e.SagaEvent]) -> None:
+        """Events were stored: tell the log, the hooks and the definition's own callbacks."""
+        if LOGGER.isEnabledFor(logging.INFO):
+            for event in events:
+                _log(driver.progress, event)
+        if self.hooks.on_transitions:
+            await self.hooks.on_transition(driver.instance, events, driver.progress.version - len(events))
+        state = driver.progress.state
+        if state.terminal:
+            callback = driver.definition.on_completed if state is SagaState.COMPLETED else driver.definition.on_failed
+            if callback is not None:
+                await self.hooks.best_effort(callback, driver.instance)
+        if driver.progress.parent_id is not None:
+            self.family.report(driver.progress, events)
+
+    def ended(self, driver: Driver) -> None:
+        """A driver let its saga go."""
+        if self.drivers.get(driver.saga_id) is driver:
+            del self.drivers[driver.saga_id]
+        progress = driver.progress
+        self.waiters.tell(driver.saga_id, driver.instance)
+        if driver.due_at is not None and not progress.state.terminal:
+            self.wake_at(driver.due_at)
+        elif len(self.drivers) < self.settings.concurrency:
+            self.wake_if_full()
+
+    def orphaned(self, driver: Driver, cause: BaseException | None) -> None:
+        """A driver cannot go on although the saga may still be ours: it is taken up again in a moment."""
+        if driver.let_go:
+            return
+        LOGGER.warning(
+            "saga %s is put aside for a moment: %s",
+            driver.saga_id,
+            cause or "its call was interrupted",
+            extra={"saga_id": driver.saga_id, "correlation_id": driver.progress.correlation_id},
+        )
+        self.orphans[driver.saga_id] = driver.fence
+        driver.abandon()
+
+    def strand_failed(self, driver: Driver, error: BaseException | None) -> None:
+        """A driver's task ended with an error that nobody foresaw: say so loudly, and lose nothing."""
+        LOGGER.error("saga %s: internal error", driver.saga_id, exc_info=error)
+        self.orphaned(driver, error)
+
+    def abort_child(self, command: c.AbortChild) -> None:
+        """Pass an abort on to a sub-saga."""
+        self.background(self.family.abort(command.child_id, command.reason))
+
+    # --- waking the worker ---
+
+    def wake_at(self, due_at: float) -> None:
+        """Some saga is due at this time: the worker should not sleep longer."""
+        if self.next_due is None or due_at < self.next_due:
+            self.next_due = due_at
+            self.wake.set()
+
+    def wake_if_full(self) -> None:
+        """A place is free: if sagas had to be left waiting for one, look for them."""
+        if self.backlog:
+            self.backlog = False
+            self.wake.set()
+
+    backlog = False
+
+    # --- background work ---
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the sagas; it is held, its errors are logged, and closing waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (StoreError, SagaError)):
+            LOGGER.warning("in the background: %s", error)
+        elif error is not None:
+            LOGGER.error("in the background: internal error", exc_info=error)
+
+    async def close(self, drain_timeout: float) -> None:
+        """Let calls end for a while, cut off the rest, and give everything back."""
+        self.draining = True
+        drivers = list(self.drivers.values())
+        if drivers:
+            await asyncio.gather(*(driver.drain(drain_timeout) for driver in drivers))
+        for driver in list(self.drivers.values()):
+            driver.abandon()
+        if self._background:
+            await asyncio.wait(list(self._background), timeout=self.settings.grace_period)
+        for task in list(self._background):
+            task.cancel()
+        await self.journal.close()
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def instance(self, progress: Progress) -> SagaInstance:
+        """What readers see of a saga; typed where its definition is known here."""
+        return SagaInstance(progress, self.definitions.get(progress.kind))
+
+
+def _log(progress: Progress, event: e.SagaEvent) -> None:
+    step = getattr(event, "step", None)
+    LOGGER.info(
+        "saga=%s correlation=%s event=%s step=%s state=%s",
+        progress.saga_id,
+        progress.correlation_id,
+        type(event).__name__,
+        step or "-",
+        progress.state.value,
+        extra={
+            "saga_id": progress.saga_id,
+            "saga_type": progress.saga_type,
+            "correlation_id": progress.correlation_id,
+            "event": type(event).__name__,
+            "step": step,
+            "state": progress.state.value,
+        },
+    )

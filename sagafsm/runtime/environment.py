@@ -1,0 +1,96 @@
+"""Time, chance and identity: everything that differs from one run to the next.
+
+What must stay true: the runtime reads the time, draws random numbers and makes ids only here, so that a simulation can
+hand in its own and repeat a run exactly. Correctness never rests on a wall clock: the engine's time is the store's,
+carried forward by a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Environment:
+    """The real world. Tests and simulations replace it."""
+
+    def __init__(self) -> None:
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.spread: Callable[[], float] = lambda: random.uniform(-1.0, 1.0)
+        self._prefix = uuid.uuid4().hex[:16]
+        self._count = itertools.count(1)
+
+    def append_id(self) -> str:
+        """An id that no other append ever has."""
+        return f"{self._prefix}-{next(self._count):x}"
+
+    def saga_id(self) -> str:
+        """An id for a saga that was given none."""
+        return uuid.uuid4().hex
+
+    def worker_id(self) -> str:
+        """An id that says which process this is, so that others on the same host can tell when it is gone.
+
+        ``boot id : process namespace : process id : start time : random``. Never reused, not even by the same pod name.
+        """
+        host, namespace = _host()
+        return f"{host}:{namespace}:{os.getpid()}:{_start_time(os.getpid()) or 0}:{uuid.uuid4().hex[:12]}"
+
+    def is_dead(self, worker_id: str) -> bool:
+        """Whether that worker's process certainly no longer runs: it lived on this host, and is not there now."""
+        try:
+            host, namespace, pid, started, _ = worker_id.split(":")
+            process = int(pid)
+        except ValueError:
+            return False
+        if (host, namespace) != _host() or started == "0":
+            return False
+        return _start_time(process) != started
+
+
+def _host() -> tuple[str, str]:
+    """This boot of this host, and this process namespace (a container has its own)."""
+    try:
+        boot = _BOOT_ID.read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
+    except OSError:
+        return f"{uuid.getnode():x}-{sys.platform}", "0"
+    return boot, namespace
+
+
+def _start_time(pid: int) -> str | None:
+    """When a process of this namespace started, as an opaque text; None where there is none, or nobody can tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+class StoreClock:
+    """The store's time without asking the store: its last answer, carried forward by the monotonic clock.
+
+    Never ahead of the store by more than the drift of the two clocks since the last answer: the answer was given
+    before it was received. Jumps of this process's wall clock change nothing.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._monotonic = environment.monotonic
+        self._offset = 0.0
+
+    def set(self, store_now: float) -> None:
+        """Take over an answer that has just come in."""
+        self._offset = store_now - self._monotonic()
+
+    def __call__(self) -> float:
+        """The time by the store's clock, in seconds since the epoch."""
+        return self._monotonic() + self._offset

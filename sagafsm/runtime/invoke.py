@@ -1,0 +1,215 @@
+"""Calling one function of the user: arguments, threads, timeouts, and what its end means.
+
+What must stay true: whatever the function does, exactly one end comes back, and nothing it raises escapes except the
+end of the process. A function that is not async runs in a thread, so that it never holds up other sagas. Arguments
+are decoded afresh for every call: what a function does to them is its own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from ..core.commands import Call, CallEnded, OutcomeKind, Role
+from ..core.definition import SagaDefinition
+from ..core.errors import ResultNotStorable
+from ..core.events import Failure
+from ..core.instance import result_type
+from ..core.outcome import classify
+from ..core.payload import NotReadable, NotStorable, decode, encode
+from ..core.probe import Probe
+from ..core.progress import Progress, StepProgress
+from ..core.step import Argument, Handler, StepDefinition
+from .context import StepContext
+
+MESSAGE_LIMIT = 2000
+
+_KINDS = {"rejected": OutcomeKind.REJECTED, "open": OutcomeKind.UNKNOWN, "failed": OutcomeKind.FAILED}
+
+
+class Interrupted(Exception):
+    """The call was cut off from outside: no end of it is recorded."""
+
+
+def failure_of(exc: BaseException, step: str | None, at: float) -> Failure:
+    """An exception as data: its class's name and its text, shortened."""
+    try:
+        message = str(exc)
+    except Exception:  # a broken __str__ must not hide the failure itself
+        message = "(its text cannot be shown)"
+    if len(message) > MESSAGE_LIMIT:
+        message = message[: MESSAGE_LIMIT - 1] + "…"
+    message = message.encode("utf-8", "replace").decode().replace("\0", "\\0")
+    return Failure(type=type(exc).__name__, message=message, step=step, at=at)
+
+
+def arguments_for(
+    handler: Handler,
+    definition: SagaDefinition,
+    progress: Progress,
+    step: StepProgress | None,
+    action: Handler | None,
+    context: Callable[[], StepContext] | None,
+) -> tuple[list[Any], dict[str, Any]]:
+    """The positional and keyword arguments of one call. Raises NotReadable where data does not fit."""
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for argument in handler.arguments:
+        value = _value(argument, handler, definition, progress, step, action, context)
+        if argument.keyword_only:
+            keywords[argument.parameter] = value
+        else:
+            positional.append(value)
+    return positional, keywords
+
+
+def _value(
+    argument: Argument,
+    handler: Handler,
+    definition: SagaDefinition,
+    progress: Progress,
+    step: StepProgress | None,
+    action: Handler | None,
+    context: Callable[[], StepContext] | None,
+) -> Any:
+    if argument.source == "input":
+        wanted = handler.input_type if handler.input_type is not Any else definition.input
+        return decode(progress.data, wanted)
+    if argument.source == "context":
+        return context() if context is not None else None
+    if argument.source == "result":
+        if step is None or step.result is None:
+            return None
+        return decode(step.result, Any if action is None or action.awaits_reply else action.result_type)
+    name = argument.step or argument.parameter
+    earlier = progress.steps[name]
+    return None if earlier.result is None else decode(earlier.result, result_type(definition, name, earlier))
+
+
+class Invoker:
+    """Calls functions; shared by all sagas of an orchestrator.
+
+    ``grace``: seconds that a cancelled call is given to end. ``limit``: bytes that a result may have.
+    """
+
+    def __init__(self, executor: Callable[[], Executor], now: Callable[[], float], *, limit: int, grace: float) -> None:
+        self._executor = executor
+        self._now = now
+        self._limit = limit
+        self.grace = grace
+
+    async def call(
+        self,
+        call: Call,
+        handler: Handler,
+        spec: StepDefinition,
+        definition: SagaDefinition,
+        progress: Progress,
+        context: Callable[[], StepContext],
+        running: Callable[[asyncio.Future[Any]], None],
+    ) -> CallEnded:
+        """Make the call and say how it ended. ``running`` is told of a body that may outlive the call."""
+        step = progress.steps[call.step]
+        function = handler.function
+        if function is None:
+            return self._impossible(call, f"nobody registered {handler.name}")
+        try:
+            positional, keywords = arguments_for(handler, definition, progress, step, spec.forward(call.via), context)
+        except NotReadable as exc:
+            return self._impossible(call, f"its arguments cannot be decoded: {exc}")
+        try:
+            if handler.is_async and handler.timeout is None:
+                value = await function(*positional, **keywords)
+            else:
+                value = await self._apart(handler, function, positional, keywords, running)
+        except Interrupted:
+            raise
+        except Exception as exc:
+            return self._failed(call, handler, spec, definition, exc)
+        return self._returned(call, handler, value)
+
+    async def _apart(
+        self,
+        handler: Handler,
+        function: Callable[..., Any],
+        positional: list[Any],
+        keywords: dict[str, Any],
+        running: Callable[[asyncio.Future[Any]], None],
+    ) -> Any:
+        """Run the function in a task or a thread of its own, so that its timeout holds whatever it does."""
+        loop = asyncio.get_running_loop()
+        body: asyncio.Future[Any]
+        if handler.is_async:
+            body = loop.create_task(function(*positional, **keywords), name=f"sagafsm {handler.name}")
+        else:
+            run = contextvars.copy_context().run
+            body = loop.run_in_executor(self._executor(), lambda: run(function, *positional, **keywords))
+        running(body)
+        try:
+            done, _ = await asyncio.wait({body}, timeout=handler.timeout)
+        except asyncio.CancelledError:
+            body.cancel()
+            raise
+        if done:
+            if body.cancelled():
+                raise Interrupted("the call was cancelled from inside")
+            error = body.exception()
+            if isinstance(error, (KeyboardInterrupt, SystemExit)) or not isinstance(error, (Exception, type(None))):
+                raise Interrupted(f"the call ended with {type(error).__name__}")
+            return body.result()
+        body.cancel()
+        body.add_done_callback(_read)
+        raise TimeoutError(f"no answer within {handler.timeout:g} s")
+
+    def _impossible(self, call: Call, why: str) -> CallEnded:
+        error = Failure(type="Impossible", message=why[:MESSAGE_LIMIT], step=call.step, at=self._now())
+        return CallEnded(call=call, kind=OutcomeKind.IMPOSSIBLE, error=error)
+
+    def _failed(
+        self, call: Call, handler: Handler, spec: StepDefinition, definition: SagaDefinition, exc: Exception
+    ) -> CallEnded:
+        if call.role is Role.BACKWARD:
+            policy = definition.backward_retry[call.step, call.via]
+        else:
+            policy = definition.forward_retry[call.step, call.via]
+        kind = _KINDS[classify(exc, policy.non_retryable, spec.unknown_errors)]
+        if call.role is Role.PROBE:
+            kind = OutcomeKind.UNKNOWN  # a probe that fails has found nothing out
+        return CallEnded(call=call, kind=kind, error=failure_of(exc, call.step, self._now()))
+
+    def _returned(self, call: Call, handler: Handler, value: Any) -> CallEnded:
+        if call.role is Role.BACKWARD:
+            return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED)
+        happened = True
+        if call.role is Role.PROBE:
+            answer = Probe.read(value)
+            if answer is None:
+                error = Failure(type="StillUnknown", message=_probe_text(value), step=call.step, at=self._now())
+                return CallEnded(call=call, kind=OutcomeKind.UNKNOWN, error=error)
+            happened, value = answer.happened, answer.result
+        if value is None or handler.awaits_reply:
+            return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED, happened=happened)
+        try:
+            result = encode(value, what=f"the result of step {call.step}", limit=self._limit)
+        except NotStorable as exc:
+            error = failure_of(ResultNotStorable(str(exc)), call.step, self._now())
+            # It happened, but nobody will ever know how: not a failure, and calling again would tell no more.
+            return CallEnded(call=call, kind=OutcomeKind.UNKNOWN, error=error, final=True)
+        return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED, result=result, happened=happened)
+
+
+def _probe_text(value: Any) -> str:
+    if value is Probe.STILL_UNKNOWN:
+        return "the probe cannot tell yet"
+    return (
+        f"a probe must answer Probe.HAPPENED(result), Probe.DID_NOT_HAPPEN or Probe.STILL_UNKNOWN, not {value!r:.200}"
+    )
+
+
+def _read(body: asyncio.Future[Any]) -> None:
+    """Take note of a late end, so that asyncio does not report it as forgotten."""
+    if not body.cancelled():
+        body.exception()

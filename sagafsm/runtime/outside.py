@@ -1,0 +1,123 @@
+"""Writing to a saga from outside its driver: replies, signals, operators' verbs, parents and children.
+
+What must stay true: the answer is decided in the log. Where the saga is driven in this process its driver decides and
+goes on at once; where it is not, the event alone is appended, under the version and the fence that were read, and
+whoever owns the saga (or claims it next) acts on it. A lost race is read and decided again, never overwritten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..core import commands as c
+from ..core.decider import Decision, decide
+from ..core.definition import SagaDefinition
+from ..core.errors import SagaNotFound, StoreCorrupt, StoreError
+from ..core.instance import SagaInstance
+from ..core.progress import Progress
+from ..core.shape import definition_from_shape
+from ..store import Append, Committed, Duplicate, Record, Refused, StoredSaga
+from .driver import LostOwnership, append_for
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+async def tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Delivery, SagaInstance]:
+    """Give a saga an input, wherever it is driven; what became of it, and the saga as it is then.
+
+    Raises SagaNotFound, and what the decider raises for what cannot be.
+    """
+    while True:
+        driver = engine.drivers.get(saga_id)
+        if driver is not None and not driver.let_go:
+            try:
+                decision = await driver.apply(given)
+            except LostOwnership:
+                continue
+            return decision.delivery, engine.instance(decision.progress)
+        stored = await read(engine, saga_id)
+        progress = engine.progress_of(stored)
+        definition = await definition_for(engine, progress)
+        now = engine.clock() if engine.lease_holds() else await engine.store.now()
+        decision = decide(definition, progress, given, now, engine.surroundings, advance=False)
+        if not decision.events:
+            return decision.delivery, engine.instance(progress)
+        if await _append(engine, stored.record, decision, now):
+            engine.wake_at(now)
+            return decision.delivery, engine.instance(decision.progress)
+
+
+async def _append(engine: Engine, record: Record, decision: Decision, now: float) -> bool:
+    """Append what was decided; False where somebody else wrote in the meantime."""
+    progress = decision.progress
+    # A saga that was only created waits for somebody to start it, whatever it is told meanwhile.
+    asleep = record.state == "started" and record.due_at is None and progress.abort is None
+    append = append_for(
+        engine,
+        progress,
+        decision.events,
+        fence=record.fence,
+        owner=record.owner,
+        due_at=None if asleep or progress.suspended or progress.stuck else now,
+        now=now,
+        attention=record.owner is not None,
+    )
+    result = await engine.journal.commit(append)
+    if isinstance(result, Refused):
+        raise StoreError(f"saga {record.saga_id}: the store refuses this: {result.reason}")
+    return isinstance(result, (Committed, Duplicate))
+
+
+async def read(engine: Engine, saga_id: str) -> StoredSaga:
+    """A saga as stored. Raises SagaNotFound."""
+    stored = (await engine.store.load([saga_id])).get(saga_id)
+    if stored is None:
+        raise SagaNotFound(saga_id)
+    return stored
+
+
+async def definition_for(engine: Engine, progress: Progress) -> SagaDefinition:
+    """The saga's definition: this process's own, else one made of the shape that the store remembers."""
+    known = engine.definitions.get(progress.kind)
+    if known is not None:
+        return known
+    shapes = await engine.store.definitions()
+    if progress.kind not in shapes:
+        raise StoreCorrupt(
+            f"saga {progress.saga_id} needs the definition {progress.kind}, which neither this process nor the store has"
+        )
+    return definition_from_shape(msgspec.json.decode(shapes[progress.kind]))
+
+
+async def park_unreadable(engine: Engine, record: Record, problem: StoreError) -> None:
+    """Take a saga that cannot be read out of everybody's way, and leave its log as it is."""
+    append = _record_only(engine, record, stuck=True, due_at=None, problem=str(problem)[:2000])
+    await engine.journal.commit(append)
+
+
+async def unpark(engine: Engine, record: Record) -> None:
+    """A saga that could not be read can be read now: let it go on."""
+    now = await engine.store.now()
+    await engine.journal.commit(_record_only(engine, record, stuck=False, due_at=now, problem=None))
+    engine.wake_at(now)
+
+
+def _record_only(engine: Engine, record: Record, *, stuck: bool, due_at: float | None, problem: str | None) -> Append:
+    return Append(
+        saga_id=record.saga_id,
+        append_id=engine.environment.append_id(),
+        expected_version=record.version,
+        fence=record.fence,
+        state=record.state,
+        outcome=record.outcome,
+        stuck=stuck,
+        suspended=record.suspended,
+        owner=None,
+        due_at=due_at,
+        updated_at=record.updated_at,
+        finished_at=record.finished_at,
+        problem=problem,
+    )

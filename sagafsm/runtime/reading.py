@@ -1,0 +1,159 @@
+"""Reading sagas and waiting for them, wherever they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from ..core.errors import StoreError
+from ..core.events import NULL
+from ..core.instance import SagaInstance
+from ..core.lifecycle import SagaState
+from ..core.progress import Progress
+from ..store import Filter, Record
+from .outside import read
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .worker import Worker
+
+PAGE = 200
+FIRST_LOOK, LAST_LOOK = 0.02, 1.0
+
+
+class Reader:
+    """Reads for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def get(self, saga_id: str) -> SagaInstance:
+        """A saga as it stands: from its driver if it runs here, else from the store."""
+        driver = self._engine.drivers.get(saga_id)
+        if driver is not None:
+            return driver.instance
+        stored = await read(self._engine, saga_id)
+        return self._engine.instance(self._engine.progress_of(stored))
+
+    async def find(self, where: Filter, limit: int | None) -> AsyncIterator[SagaInstance]:
+        """Page through what matches; a saga that cannot be read is shown by its record."""
+        engine, cursor, left = self._engine, None, limit
+        while left is None or left > 0:
+            page = await engine.store.find(where, cursor=cursor, limit=PAGE if left is None else min(PAGE, left))
+            stored = await engine.store.load([record.saga_id for record in page.records])
+            for record in page.records:
+                if record.saga_id not in stored:
+                    continue  # purged since
+                try:
+                    yield engine.instance(engine.progress_of(stored[record.saga_id]))
+                except StoreError as exc:
+                    yield SagaInstance(_from_record(record), problem=str(exc))
+            if left is not None:
+                left -= len(page.records)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def purge(self, finished_before: float, limit: int | None) -> int:
+        """Delete in bounded batches, so that nobody waits long behind one."""
+        before = await self._engine.store.now() - finished_before
+        purged = 0
+        while limit is None or purged < limit:
+            batch = 500 if limit is None else min(500, limit - purged)
+            count = await self._engine.store.purge(before, limit=batch)
+            purged += count
+            if count < batch:
+                break
+        return purged
+
+    # --- waiting ---
+
+    async def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> SagaInstance:
+        """Wait until a saga is terminal or stuck (or suspended). Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            return await self._until(
+                saga_id, lambda saga: saga.state.terminal or saga.stuck or (suspended and saga.suspended)
+            )
+
+    async def _until(self, saga_id: str, settled: Callable[[SagaInstance], bool]) -> SagaInstance:
+        engine, pause = self._engine, FIRST_LOOK
+        while True:
+            here = saga_id in engine.drivers
+            if not here:
+                instance = await self.get(saga_id)
+                if settled(instance):
+                    return instance
+                here = saga_id in engine.drivers  # taken up while we looked
+            news = await engine.waiters.news(saga_id, None if here else pause)
+            if news is not None and settled(news):
+                return news
+            pause = FIRST_LOOK if news is not None else min(pause * 2, LAST_LOOK)
+
+    async def execute(self, saga_id: str, worker: Worker) -> SagaInstance:
+        """Run a saga here as far as it goes by itself."""
+        engine, pause = self._engine, FIRST_LOOK
+        while True:
+            if saga_id not in engine.drivers:
+                instance = await self.get(saga_id)
+                if _rests(instance):
+                    return instance
+                child = next((waiting.name for waiting in instance.waiting if waiting.kind == "child"), None)
+                if child is not None:
+                    below = await self.execute(child, worker)
+                    if not (below.state.terminal or below.stuck):
+                        return instance
+                due_in = _due_in(instance, engine.clock())
+                if due_in > 0:
+                    await engine.waiters.news(saga_id, min(due_in, LAST_LOOK))
+                    continue
+                if not await worker.take([saga_id]):
+                    await engine.waiters.news(saga_id, pause)  # somebody else runs it
+                    pause = min(pause * 2, LAST_LOOK)
+                    continue
+            if saga_id in engine.drivers:
+                news = await engine.waiters.news(saga_id, None)
+                if news is not None and _rests(news):
+                    return news
+
+
+def _rests(saga: SagaInstance) -> bool:
+    """Whether only somebody else can bring the saga on."""
+    if saga.state.terminal or saga.stuck or saga.suspended:
+        return True
+    waits = saga.waiting
+    running = any(step.calling or step.probing for step in saga.progress.steps.values())
+    return bool(waits) and not running and all(waiting.kind in ("reply", "signal") for waiting in waits)
+
+
+def _due_in(saga: SagaInstance, now: float) -> float:
+    """Seconds until the saga can be taken up: 0 unless all it does is wait for a time."""
+    if any(step.calling or step.probing for step in saga.progress.steps.values()):
+        return 0.0
+    times = [waiting.until for waiting in saga.waiting if waiting.until is not None]
+    return max(0.0, min(times) - now) if times else 0.0
+
+
+def _from_record(record: Record) -> Progress:
+    """What little the record says of a saga whose log cannot be read."""
+    name, _, rest = record.kind.partition("@")
+    version, _, fingerprint = rest.partition("#")
+    return Progress(
+        saga_id=record.saga_id,
+        saga_type=name,
+        definition_version=int(version) if version.isdigit() else 0,
+        fingerprint=fingerprint,
+        state=SagaState(record.state),
+        data=NULL,
+        steps={},
+        correlation_id=record.correlation_id,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        version=record.version,
+        parent_id=record.parent_id,
+        tags=record.tags,
+        outcome=record.outcome,
+        stuck=record.stuck,
+        suspended=record.suspended,
+        finished_at=record.finished_at,
+    )

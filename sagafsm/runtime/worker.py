@@ -1,0 +1,250 @@
+"""This process's worker: keeps its lease, takes up what is due, buries the dead.
+
+What must stay true: recovery is this loop, not a moment at the start; a saga that cannot be taken up never holds up
+the others; sagas that wait cost nothing here; polling is the truth and every wake-up only a hint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from ..core import commands as c
+from ..core.errors import StoreError, StoreUnavailable
+from ..store import StoredSaga, SupportsWakeups
+from .driver import Driver, LostOwnership
+from .engine import Engine
+from .outside import park_unreadable
+
+LOGGER = logging.getLogger("sagafsm")
+CLAIM_AT_ONCE = 250
+UNKNOWN_EVERY = 60.0
+
+
+class Worker:
+    """Claims and runs sagas. ``polling`` false: only what it is told to take."""
+
+    def __init__(self, engine: Engine, *, poll_interval: float, polling: bool) -> None:
+        self._engine = engine
+        self._poll_interval = poll_interval
+        self._polling = polling
+        self._tasks: list[asyncio.Task[None]] = []
+        self._registered = asyncio.Lock()
+        self._alive = False
+        self._told_unknown: set[str] = set()
+
+    async def start(self) -> None:
+        """Begin to claim (where this process is to work by itself)."""
+        if self._polling:
+            await self.ensure_lease()
+            self._spawn(self._poll(), "sagafsm worker")
+            if isinstance(self._engine.store, SupportsWakeups):
+                self._spawn(self._listen(self._engine.store), "sagafsm wake-ups")
+
+    async def ensure_lease(self) -> None:
+        """Register this worker, if it is not yet, and keep its lease from now on."""
+        async with self._registered:
+            if not self._alive:
+                await self._engine.beat()
+                await self._bury_the_dead()
+                self._alive = True
+                self._spawn(self._beat(), "sagafsm heartbeat")
+
+    async def stop(self) -> None:
+        """Claim nothing more."""
+        for task in self._tasks[1 if self._alive else 0 :]:
+            task.cancel()
+
+    async def retire(self) -> None:
+        """Give up the lease: what is left can be claimed at once."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._alive:
+            try:
+                await self._engine.store.retire(self._engine.worker_id)
+            except StoreError as exc:
+                LOGGER.warning("the lease could not be given up and will run out by itself: %s", exc)
+
+    def _spawn(self, work: object, name: str) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))  # type: ignore[arg-type]
+
+    # --- the lease ---
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._engine.lease / 3)
+            try:
+                await self._engine.beat()
+                await self._bury_the_dead()
+            except StoreError as exc:
+                LOGGER.warning("heartbeat failed, no call is begun once the lease has run out: %s", exc)
+
+    async def _bury_the_dead(self) -> None:
+        """Workers of this host whose process is gone need not be waited for."""
+        engine = self._engine
+        for worker in await engine.store.workers():
+            if worker.worker_id != engine.worker_id and engine.environment.is_dead(worker.worker_id):
+                await engine.store.retire(worker.worker_id)
+                engine.wake.set()
+
+    # --- claiming ---
+
+    async def _poll(self) -> None:
+        engine, failures, said = self._engine, 0, float("-inf")
+        while True:
+            engine.wake.clear()
+            delay = self._poll_interval
+            try:
+                await self._take_back_orphans()
+                more = await self.sweep()
+                if engine.environment.monotonic() - said > UNKNOWN_EVERY:
+                    said = engine.environment.monotonic()
+                    await self._say_unknown()
+                    await self._bury_the_dead()
+                failures = 0
+                if more:
+                    delay = 0.0
+                elif engine.next_due is not None:
+                    delay = min(delay, max(0.0, engine.next_due - engine.clock()))
+            except StoreError as exc:
+                failures += 1
+                delay = min(self._poll_interval * 2**failures, 30.0)
+                LOGGER.warning("the store cannot be asked for work, next try in %.1f s: %s", delay, exc)
+            if delay <= 0:
+                await asyncio.sleep(0)
+                continue
+            try:
+                async with asyncio.timeout(delay):
+                    await engine.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _listen(self, store: SupportsWakeups) -> None:
+        while True:
+            try:
+                if await store.wait_for_change(30.0):
+                    self._engine.wake.set()
+            except StoreError:
+                await asyncio.sleep(self._poll_interval)
+
+    async def sweep(self, taken: list[str] | None = None) -> bool:
+        """Take up what is due, as far as there is room, and note it in ``taken``; whether there may be more."""
+        engine = self._engine
+        room = min(engine.settings.concurrency - len(engine.drivers), CLAIM_AT_ONCE)
+        if room <= 0:
+            engine.backlog = True
+        claim = await engine.store.claim(engine.worker_id, list(engine.definitions), limit=max(0, room))
+        engine.clock.set(claim.now)
+        engine.next_due = None if claim.next_due is None else claim.now + claim.next_due
+        for saga_id in claim.attention:
+            driver = engine.drivers.get(saga_id)
+            if driver is not None:
+                engine.background(self._refresh(driver))
+        await self.take_up(claim.sagas)
+        if taken is not None:
+            taken.extend(stored.record.saga_id for stored in claim.sagas)
+        if room > 0 and len(claim.sagas) >= room:
+            engine.backlog = room < CLAIM_AT_ONCE
+            return room == CLAIM_AT_ONCE
+        return False
+
+    async def sweep_all(self) -> list[str]:
+        """Take up everything that is due and owned by nobody alive, as far as there is room; return the ids."""
+        taken: list[str] = []
+        while True:
+            before = set(self._engine.drivers)
+            more = await self.sweep(taken)
+            if not more or set(self._engine.drivers) == before:
+                return taken
+
+    async def _refresh(self, driver: Driver) -> None:
+        try:
+            await driver.refresh()
+        except LostOwnership:
+            return
+        except StoreError as exc:
+            self._engine.orphaned(driver, exc)
+
+    async def take(self, saga_ids: Sequence[str]) -> Sequence[str]:
+        """Take up these sagas, due or not, if nobody alive owns them; return those that were taken."""
+        await self.ensure_lease()
+        engine = self._engine
+        claim = await engine.store.claim(
+            engine.worker_id, list(engine.definitions), limit=len(saga_ids), saga_ids=saga_ids
+        )
+        await self.take_up(claim.sagas)
+        return [stored.record.saga_id for stored in claim.sagas]
+
+    async def take_up(self, sagas: Sequence[StoredSaga]) -> None:
+        """Go on with sagas that were just claimed, all at once; each on its own."""
+        if sagas:
+            await asyncio.gather(*(self._take_up(stored) for stored in sagas))
+
+    async def _take_up(self, stored: StoredSaga) -> None:
+        engine, record = self._engine, stored.record
+        old = engine.drivers.get(record.saga_id)
+        if old is not None:
+            old.abandon()
+        try:
+            progress = engine.progress_of(stored)
+        except StoreError as exc:
+            LOGGER.error("saga %s cannot be read and is set aside: %s", record.saga_id, exc)
+            await self._set_aside(stored, exc)
+            return
+        driver = Driver(engine, engine.definitions[record.kind], progress, record.fence)
+        engine.drivers[record.saga_id] = driver
+        try:
+            if any(step.waiting == "child" for step in progress.steps.values()):
+                await engine.family.look_at_children(driver)
+            if not driver.let_go:
+                await driver.apply(c.TakenOver())
+        except LostOwnership:
+            return
+        except StoreError as exc:
+            engine.orphaned(driver, exc)
+        except Exception as exc:
+            engine.strand_failed(driver, exc)
+
+    async def _set_aside(self, stored: StoredSaga, problem: StoreError) -> None:
+        try:
+            await park_unreadable(self._engine, stored.record, problem)
+        except StoreUnavailable as exc:
+            LOGGER.warning("saga %s could not be set aside: %s", stored.record.saga_id, exc)
+
+    async def _take_back_orphans(self) -> None:
+        """Sagas that are still ours but that nobody drives: go on with them, as after a crash."""
+        engine = self._engine
+        if not engine.orphans:
+            return
+        orphans = dict(engine.orphans)
+        found = await engine.store.load(list(orphans))
+        for saga_id, fence in orphans.items():
+            engine.orphans.pop(saga_id, None)
+            stored = found.get(saga_id)
+            if stored is None or stored.record.fence != fence or stored.record.owner != engine.worker_id:
+                continue
+            if saga_id not in engine.drivers:
+                await self._take_up(stored)
+
+    async def _say_unknown(self) -> None:
+        """Say which live sagas wait for a definition that this process does not have."""
+        engine = self._engine
+        for count in await engine.store.counts():
+            if count.state in ("completed", "failed") or count.kind in engine.definitions or count.stuck:
+                continue
+            if count.kind not in self._told_unknown:
+                self._told_unknown.add(count.kind)
+                LOGGER.warning("%s", self._explain(count.kind, count.count))
+
+    def _explain(self, kind: str, count: int) -> str:
+        same = kind.rpartition("#")[0]
+        for known in self._engine.definitions:
+            if known.rpartition("#")[0] == same:
+                return (
+                    f"{count} sagas of {kind} were started with another shape of this definition (now {known}): "
+                    "its steps changed but its version did not; raise the version and register the old one as well"
+                )
+        return f"{count} sagas of {kind} are left to a worker that has this definition; this process does not"
