@@ -45,7 +45,8 @@ def decide(
     """What follows from ``given`` for a saga that stands at ``progress``, at the time ``now``.
 
     ``advance`` false only records what is given and starts nothing: for a writer that does not own the saga, and for
-    a process that is about to leave. Raises InvalidInput, PastPivot or SagaFinished where an operator asks for what cannot be; nothing is decided then.
+    a process that is about to leave. Raises InvalidInput, PastPivot or SagaFinished where an operator asks for what
+    cannot be; nothing is decided then.
     """
     turn = Turn(definition, progress, now, surroundings)
     candidates = _HANDLERS[type(given)](turn, given)

@@ -23,7 +23,7 @@ from .progress import Progress, StepProgress
 
 @attrs.frozen(kw_only=True)
 class Waiting:
-    """What a step waits for: ``kind`` is reply, signal, sleep, backoff or child; ``until`` in seconds since the epoch."""
+    """What a step waits for. ``kind``: reply, signal, sleep, backoff or child. ``until``: seconds since the epoch."""
 
     step: str
     kind: str

@@ -98,7 +98,7 @@ def compile_table(declared: Machine, states: type[enum.Enum]) -> dict[tuple[enum
     table: dict[tuple[enum.Enum, str], enum.Enum] = {}
     for trigger, event in declared.events.items():
         for source, choices in event.transitions.items():
-            table[states[source], trigger] = states[choices[0].dest]
+            table[states[source], trigger] = states[str(choices[0].dest)]
     return table
 
 

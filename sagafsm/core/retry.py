@@ -24,9 +24,9 @@ class RetryPolicy:
 
     ``max_attempts`` is the total number of calls that came to an end (``None``: without end). Waits are in seconds:
     ``initial_interval``, multiplied by ``backoff_coefficient`` each time, never above ``maximum_interval`` (or
-    ``initial_interval``, where that is longer), spread by ``jitter`` (0.1: up to 10 % more or less). ``non_retryable``: exception types that count as
-    :class:`~sagafsm.Rejected`. ``max_interruptions``: how often a call cut short by the end of its process is made
-    again before its outcome counts as unknown.
+    ``initial_interval``, where that is longer), spread by ``jitter`` (0.1: up to 10 % more or less).
+    ``non_retryable``: exception types that count as :class:`~sagafsm.Rejected`. ``max_interruptions``: how often a
+    call cut short by the end of its process is made again before its outcome counts as unknown.
 
     Raises :class:`~sagafsm.DefinitionError` for values that make no sense.
     """

@@ -105,7 +105,8 @@ def _settle_by_reply(turn: Turn, reply: ReplyArrived) -> None:
 def _compensation_reply(turn: Turn, reply: ReplyArrived) -> None:
     spec, step = turn.definition.steps[reply.step], turn.step(reply.step)
     handler = spec.backward(step.via)
-    if (spec.kind is not StepKind.CHILD and (handler is None or not handler.awaits_reply)) or turn.progress.state is SagaState.PENDING or turn.progress.state is SagaState.STARTED:
+    awaits = spec.kind is StepKind.CHILD or (handler is not None and handler.awaits_reply)
+    if not awaits or turn.progress.state in (SagaState.STARTED, SagaState.PENDING):
         turn.delivery = Delivery.UNEXPECTED
     elif (
         step.state is not StepState.COMPENSATING
@@ -159,8 +160,9 @@ def retry_asked(turn: Turn, asked: RetryAsked) -> None:
         step, spec = turn.step(name), turn.definition.steps[name]
         if step.state is StepState.UNKNOWN and not spec.idempotent and spec.probe is None:
             raise InvalidInput(
-                f"saga {turn.progress.saga_id}: step {name} may have happened and is declared idempotent=False, so it is "
-                "never called again; find out what happened and say so with complete_step or fail_step, or abort the saga"
+                f"saga {turn.progress.saga_id}: step {name} may have happened and is declared idempotent=False, "
+                "so it is never called again; find out what happened and say so with complete_step or fail_step, "
+                "or abort the saga"
             )
     turn.emit(e.SagaUnstuck(decision="retry", actor=asked.actor, reason=asked.reason, steps=steps))
 

@@ -131,7 +131,7 @@ class SyncOrchestrator:
         if threading.current_thread() is self._thread:
             work.close()
             raise InvalidInput(
-                "a step or a hook that runs on the orchestrator's own thread must not wait for it; make the step a plain function"
+                "a step or a hook on the orchestrator's own thread must not wait for it; make the step a plain function"
             )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:

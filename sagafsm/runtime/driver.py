@@ -269,7 +269,8 @@ class Driver:
         try:
             return await self.engine.call(self, call)
         except asyncio.CancelledError:
-            return self._cut_off(call)
+            self._cut_off(call)
+            return None
         except Interrupted as exc:
             self._live -= 1
             self.engine.orphaned(self, exc)
@@ -279,6 +280,7 @@ class Driver:
             raise
 
     def _cut_off(self, call: c.Call) -> None:
+        """A call was cancelled: cut on purpose, or by the end of this driver, or by itself."""
         self._live -= 1
         if call.step in self._cut:
             self._cut.discard(call.step)

@@ -15,14 +15,14 @@ from typing import Any
 from ..core import commands as c
 from ..core import events as e
 from ..core.codec import decode_snapshot, replay
-from ..core.decider import Surroundings
 from ..core.definition import SagaDefinition
 from ..core.errors import SagaError, StoreError
 from ..core.instance import SagaInstance
-from ..core.keys import derived_key, templated_key
+from ..core.keys import Purpose, derived_key, templated_key
 from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..core.step import Handler, StepDefinition, StepKind
+from ..core.turn import Surroundings
 from ..store import Store, StoredSaga
 from .driver import Driver
 from .environment import Environment, StoreClock
@@ -119,7 +119,7 @@ class Engine:
         if call.role is not c.Role.BACKWARD and call.via == "action":
             return call.idempotency_key
         template = driver.definition.steps[call.step].idempotency_key
-        purpose = "fallback" if call.via == "fallback" and call.role is not c.Role.FORWARD else "action"
+        purpose: Purpose = "fallback" if call.via == "fallback" and call.role is not c.Role.FORWARD else "action"
         if template is not None:
             return templated_key(template, driver.progress.data, purpose)
         return derived_key(self.settings.namespace, driver.saga_id, call.step, purpose)

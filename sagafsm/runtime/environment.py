@@ -60,7 +60,7 @@ def _host() -> tuple[str, str]:
     """This boot of this host, and this process namespace (a container has its own)."""
     try:
         boot = _BOOT_ID.read_text().strip()
-        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
+        namespace = Path("/proc/self/ns/pid").readlink().name.removeprefix("pid:").strip("[]")
     except OSError:
         return f"{uuid.getnode():x}-{sys.platform}", "0"
     return boot, namespace

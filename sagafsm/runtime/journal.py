@@ -1,8 +1,8 @@
 """The journal: collects the appends of all sagas in flight while the store writes the last batch (group commit).
 
 What must stay true: nobody waits for a timer; an append that comes alone is written at once, and what comes while a
-batch is being written goes together into the next. A saga has at most one append under way. When the store cannot say
-whether it applied a batch, the same batch is handed in again: every append carries its id, so it is never applied twice.
+batch is being written goes together into the next. A saga has at most one append under way. When the store cannot
+say whether it applied a batch, the same batch is handed in again: every append carries its id, so none is applied twice.
 
 Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database Systems", 1984.
 """

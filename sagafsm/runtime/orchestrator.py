@@ -193,7 +193,8 @@ class Orchestrator:
         known = self._definitions.get(wanted.kind)
         if known is None:
             raise DefinitionError(
-                f"{wanted.name} version {wanted.version} is not registered here; add it: Orchestrator(…, sagas=[{wanted.name}, …])"
+                f"{wanted.name} version {wanted.version} is not registered here; "
+                f"add it: Orchestrator(…, sagas=[{wanted.name}, …])"
             )
         return known
 

@@ -87,7 +87,8 @@ async def definition_for(engine: Engine, progress: Progress) -> SagaDefinition:
     shapes = await engine.store.definitions()
     if progress.kind not in shapes:
         raise StoreCorrupt(
-            f"saga {progress.saga_id} needs the definition {progress.kind}, which neither this process nor the store has"
+            f"saga {progress.saga_id} needs the definition {progress.kind}, "
+            "which neither this process nor the store has"
         )
     return definition_from_shape(msgspec.json.decode(shapes[progress.kind]))
 
