@@ -27,6 +27,7 @@ from .core.errors import (
 from .core.events import Event, Failure
 from .core.instance import SagaInstance, StepView, Waiting
 from .core.lifecycle import SagaState, StepState
+from .core.operations import Operations
 from .core.probe import Probe
 from .core.retry import RetryPolicy
 from .declare import Saga, sleep, step, subsaga, wait_for
@@ -37,3 +38,58 @@ from .runtime.hooks import StepOutcome
 from .runtime.orchestrator import Orchestrator
 from .runtime.settings import Settings
 from .store import Store, open_store
+
+__all__ = [
+    "Compensation",
+    "DefinitionError",
+    "DefinitionWarning",
+    "Delivery",
+    "Event",
+    "Failure",
+    "Fallback",
+    "Handle",
+    "InvalidInput",
+    "Operations",
+    "Orchestrator",
+    "OutcomeUnknown",
+    "Parallel",
+    "PastPivot",
+    "Probe",
+    "Rejected",
+    "ResultNotStorable",
+    "RetryPolicy",
+    "Saga",
+    "SagaConflict",
+    "SagaDefinition",
+    "SagaError",
+    "SagaFailed",
+    "SagaFinished",
+    "SagaInstance",
+    "SagaNotFound",
+    "SagaState",
+    "SagaStuck",
+    "Sequence",
+    "Settings",
+    "SettingsError",
+    "Sleep",
+    "Step",
+    "StepContext",
+    "StepOutcome",
+    "StepState",
+    "StepView",
+    "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "SubSaga",
+    "SyncOrchestrator",
+    "Unknown",
+    "WaitFor",
+    "Waiting",
+    "open_store",
+    "sleep",
+    "step",
+    "subsaga",
+    "wait_for",
+]
