@@ -1,0 +1,40 @@
+"""The SQLite store keeps every obligation of the protocol: in a file, without WAL, and in memory."""
+
+import pytest
+from sagafsm_sql import SQLStore
+
+from sagafsm.testing.appends import create
+from sagafsm.testing.conformance import StoreConformance, WakeupConformance
+
+
+class TestSQLiteFile(StoreConformance, WakeupConformance):
+    options = ""
+
+    @pytest.fixture
+    async def store(self, tmp_path):
+        self.url = f"sqlite:///{tmp_path}/sagas.db{self.options}"
+        store = SQLStore.from_url(self.url)
+        await store.setup()
+        yield store
+        await store.close()
+
+    async def open_again(self, store):
+        second = SQLStore.from_url(self.url)
+        await second.setup()
+        return second
+
+    def poison(self):
+        return create("poison", tags={"half a character": "\ud800"})
+
+
+class TestSQLiteFileWithoutWal(TestSQLiteFile):
+    options = "?journal_mode=DELETE"
+
+
+class TestSQLiteInMemory(StoreConformance):
+    @pytest.fixture
+    async def store(self):
+        store = SQLStore.from_url("sqlite://")
+        await store.setup()
+        yield store
+        await store.close()
