@@ -140,6 +140,8 @@ class Book:
         return answer
 
     def _receive(self, call: Call) -> Answer:
+        if call.operation in self.settlements:
+            return self._settlement(call)
         payload = json.dumps([call.operation, call.body], sort_keys=True)
         before = self._receipt(call.key)
         if before is not None:
@@ -150,8 +152,6 @@ class Book:
             return Answer(before.status, before.answer, "answered again")
         if call.operation in self.actions:
             return self._action(call, payload)
-        if call.operation in self.settlements:
-            return self._settlement(call)
         return self._compensation(call, payload)
 
     def _action(self, call: Call, payload: str) -> Answer:
@@ -180,7 +180,7 @@ class Book:
         return answer
 
     def _settlement(self, call: Call) -> Answer:
-        # No receipt of its own: what it says cannot change any more.
+        # No receipt of its own: what it says cannot change any more. Nor a key: it may come under the action's.
         action = self._happened(call, self.settlements)
         if action is None:
             return Answer(200, {"happened": False}, "settled: did not happen")

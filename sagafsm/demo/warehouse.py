@@ -52,7 +52,7 @@ class Warehouse(Book):
                 (quantity, quantity, sku, quantity),
             )
             if taken.rowcount != 1:
-                raise Refused(f"out of stock: {sku}")
+                raise Refused(f"out of stock ({sku})")
             self._move(db, call, "reserve", reservation, sku, quantity)
         return {"reservation": reservation}
 
