@@ -88,6 +88,11 @@ class SagaDefinition:
         return {name: tuple(names) for name, names in found.items()}
 
     @cached_property
+    def sequential(self) -> bool:
+        """Whether at most one step is ever at work: each waits for the one before it."""
+        return len(self.roots) == 1 and all(len(names) <= 1 for names in self.followers.values())
+
+    @cached_property
     def descendants(self) -> Mapping[str, frozenset[str]]:
         """For each step, every step that can only start after it."""
         found: dict[str, frozenset[str]] = {}

@@ -1,6 +1,6 @@
 """THE transition tables: the five states of a saga, the states of a step, and what leads from one to another.
 
-What must stay true: every change of state in the library goes through :func:`move`; every diagram is drawn from
+What must stay true: every change of state in the library goes through :func:`move_saga` or :func:`move_step`; every diagram is drawn from
 these tables; a pair of state and trigger that is not in the table is an error that names both, never ignored.
 
 Declared with `transitions`, and compiled once into a dictionary, because a shared ``Machine`` costs 6 µs a trigger
@@ -21,6 +21,8 @@ from .errors import StoreCorrupt
 class SagaState(enum.Enum):
     """Where a saga stands."""
 
+    __hash__ = object.__hash__  # members are unique objects; Enum's own hash is a Python function
+
     STARTED = "started"  # persisted; no step has been attempted
     PENDING = "pending"  # a step is running, waiting, or between retries
     COMPENSATING = "compensating"  # what was done is being undone
@@ -35,6 +37,8 @@ class SagaState(enum.Enum):
 
 class StepState(enum.Enum):
     """Where a step stands. ``failed``: it certainly did not happen; ``unknown``: it may have."""
+
+    __hash__ = object.__hash__
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -93,9 +97,12 @@ def machine(transitions: Sequence[tuple[str, Any, Any]], initial: enum.Enum) -> 
     )
 
 
-def compile_table(declared: Machine, states: type[enum.Enum]) -> dict[tuple[enum.Enum, str], enum.Enum]:
+S = TypeVar("S", SagaState, StepState)
+
+
+def compile_table(declared: Machine, states: type[S]) -> dict[tuple[S, str], S]:
     """Read a machine's transitions into a dictionary of (state, trigger) -> state."""
-    table: dict[tuple[enum.Enum, str], enum.Enum] = {}
+    table: dict[tuple[S, str], S] = {}
     for trigger, event in declared.events.items():
         for source, choices in event.transitions.items():
             table[states[source], trigger] = states[str(choices[0].dest)]
@@ -104,20 +111,26 @@ def compile_table(declared: Machine, states: type[enum.Enum]) -> dict[tuple[enum
 
 SAGA_MACHINE = machine(SAGA_TRANSITIONS, SagaState.STARTED)
 STEP_MACHINE = machine(STEP_TRANSITIONS, StepState.WAITING)
-SAGA_TABLE: Mapping[tuple[Any, str], Any] = compile_table(SAGA_MACHINE, SagaState)
-STEP_TABLE: Mapping[tuple[Any, str], Any] = compile_table(STEP_MACHINE, StepState)
-
-S = TypeVar("S", SagaState, StepState)
-
+SAGA_TABLE: Mapping[tuple[SagaState, str], SagaState] = compile_table(SAGA_MACHINE, SagaState)
+STEP_TABLE: Mapping[tuple[StepState, str], StepState] = compile_table(STEP_MACHINE, StepState)
 
 class IllegalTransition(StoreCorrupt):
     """A log holds an event that its state does not allow."""
 
 
-def move(state: S, trigger: str, what: str) -> S:
-    """The state that ``trigger`` leads to; ``what`` names the saga or the step in the error."""
-    table = SAGA_TABLE if isinstance(state, SagaState) else STEP_TABLE
+def move_saga(state: SagaState, trigger: str, saga_id: str) -> SagaState:
+    """The state that ``trigger`` leads a saga to. Raises IllegalTransition, naming both."""
     try:
-        return table[state, trigger]  # type: ignore[no-any-return]
+        return SAGA_TABLE[state, trigger]
     except KeyError:
-        raise IllegalTransition(f"{what}: '{trigger}' is not possible in state '{state.value}'") from None
+        raise IllegalTransition(f"saga {saga_id}: '{trigger}' is not possible in state '{state.value}'") from None
+
+
+def move_step(state: StepState, trigger: str, saga_id: str, step: str) -> StepState:
+    """The state that ``trigger`` leads a step to. Raises IllegalTransition, naming both."""
+    try:
+        return STEP_TABLE[state, trigger]
+    except KeyError:
+        raise IllegalTransition(
+            f"saga {saga_id}, step {step}: '{trigger}' is not possible in state '{state.value}'"
+        ) from None

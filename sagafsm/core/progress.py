@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from . import events as e
 from .errors import StoreCorrupt
-from .lifecycle import SagaState, StepState, move
+from .lifecycle import SagaState, StepState, move_saga, move_step
 
 MAX_EVENTS = 10_000  # a log that reaches this is stopped for a person to look at: nothing grows for ever
 
@@ -166,11 +166,17 @@ def _plain(progress: Progress, at: float, **changes: Any) -> Progress:
 
 
 def _to(progress: Progress, name: str, step: StepProgress, trigger: str) -> StepState:
-    return move(step.state, trigger, f"saga {progress.saga_id}, step {name}")
+    return move_step(step.state, trigger, progress.saga_id, name)
 
 
 def _saga_to(progress: Progress, trigger: str) -> SagaState:
-    return move(progress.state, trigger, f"saga {progress.saga_id}")
+    return move_saga(progress.state, trigger, progress.saga_id)
+
+
+def _begun(progress: Progress) -> SagaState:
+    """The saga's state once a step has moved."""
+    state = progress.state
+    return _saga_to(progress, "begin") if state is SagaState.STARTED else state
 
 
 def _troubled(before: StepState, after: StepState) -> int:
@@ -188,6 +194,11 @@ def _remember(progress: Progress, message_id: str | None) -> frozenset[str]:
 def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
     step = _step(p, event.step)
     state = _to(p, event.step, step, "start")
+    if step is WAITING_STEP and event.via == "action":  # by far the most frequent case
+        new = StepProgress(
+            state=state, attempts=event.attempt, interruptions=event.interruption, calling=True, started_at=at
+        )
+        return _with(p, at, event.step, new, state=_begun(p))
     fresh = event.via != step.via
     new = replace(
         step,
@@ -205,9 +216,7 @@ def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progres
         again=False,
         halted=False,
     )
-    if p.state is SagaState.STARTED:
-        return _with(p, at, event.step, new, state=_saga_to(p, "begin"))
-    return _with(p, at, event.step, new, troubled=p.troubled + _troubled(step.state, state))
+    return _with(p, at, event.step, new, state=_begun(p), troubled=p.troubled + _troubled(step.state, state))
 
 
 def _reply_awaited(p: Progress, event: e.ReplyAwaited, at: float) -> Progress:
@@ -227,9 +236,7 @@ def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
         due_at=event.until,
         started_at=at,
     )
-    if p.state is SagaState.STARTED:
-        return _with(p, at, event.step, new, state=_saga_to(p, "begin"))
-    return _with(p, at, event.step, new)
+    return _with(p, at, event.step, new, state=_begun(p))
 
 
 def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
@@ -294,10 +301,15 @@ def _step_ended_badly(
         again=False,
         halted=False,
     )
-    changes: dict[str, Any] = {"troubled": p.troubled + _troubled(step.state, state)}
-    if p.state is SagaState.STARTED:
-        changes["state"] = _saga_to(p, "begin")
-    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id), **changes)
+    return _with(
+        p,
+        at,
+        event.step,
+        new,
+        state=_begun(p),
+        troubled=p.troubled + _troubled(step.state, state),
+        message_ids=_remember(p, event.message_id),
+    )
 
 
 def _step_failed(p: Progress, event: e.StepFailed, at: float) -> Progress:
@@ -312,10 +324,8 @@ def _step_skipped(p: Progress, event: e.StepSkipped, at: float) -> Progress:
     step = _step(p, event.step)
     state = _to(p, event.step, step, "skip")
     new = replace(step, state=state, ended=p.version + 1, probing=False, waiting=None, due_at=None, again=False)
-    changes: dict[str, Any] = {"troubled": p.troubled + _troubled(step.state, state)}
-    if p.state is SagaState.STARTED:
-        changes["state"] = _saga_to(p, "begin")
-    return _with(p, at, event.step, new, done=p.done + 1, **changes)
+    troubled = p.troubled + _troubled(step.state, state)
+    return _with(p, at, event.step, new, state=_begun(p), done=p.done + 1, troubled=troubled)
 
 
 def _probe_started(p: Progress, event: e.ProbeStarted, at: float) -> Progress:

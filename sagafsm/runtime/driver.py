@@ -84,9 +84,10 @@ class Driver:
         "_closing",
         "_cut",
         "_live",
-        "_lock",
         "_strands",
         "_timer",
+        "_timerless",
+        "_turn",
         "definition",
         "due_at",
         "engine",
@@ -103,11 +104,13 @@ class Driver:
         self.let_go = False
         self.due_at: float | None = None  # when the saga is due again, once it is let go
         self._live = 0  # calls that have begun, or are about to, and have not ended
-        self._lock = asyncio.Lock()
+        self._turn: asyncio.Future[None] | None = None  # resolved when the decision that is being stored is stored
         self._strands: dict[asyncio.Task[None], str] = {}
         self._bodies: dict[str, asyncio.Future[Any]] = {}
         self._cut: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
+        # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
+        self._timerless = definition.sequential and progress.deadline is None
         self._closing = False
 
     @property
@@ -145,53 +148,61 @@ class Driver:
 
         ``ended``: how many live calls this input is the end of.
         """
+        while self._turn is not None:
+            await asyncio.wait({self._turn})
         engine = self.engine
-        async with self._lock:
-            try:
-                while True:
-                    if self.let_go:
-                        raise LostOwnership(self.saga_id)
-                    now = engine.clock()
-                    decision = decide(
-                        self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
-                    )
-                    if await self._append(decision, now, ended):
-                        break
-            finally:
-                self._live -= ended
-            calls = [command for command in decision.commands if type(command) is c.Call]
+        turn = self._turn = asyncio.get_running_loop().create_future()
+        try:
+            while True:
+                if self.let_go:
+                    raise LostOwnership(self.saga_id)
+                now = engine.clock()
+                decision = decide(
+                    self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
+                )
+                calls = [command for command in decision.commands if type(command) is c.Call]
+                if await self._append(decision, now, self._live - ended + len(calls)):
+                    break
             self._live += len(calls)
-        # Outside the lock: a hook may well ask something of this very saga.
-        if decision.events:
+        finally:
+            self._live -= ended
+            self._turn = None
+            turn.set_result(None)
+        # After the turn: a hook may well ask something of this very saga.
+        if decision.events and (engine.listens or self.let_go or self.progress.parent_id is not None):
             await engine.stored(self, decision.events)
         if len(calls) != len(decision.commands):
             self._carry_out(decision.commands)
         if self.let_go:
             self._end()
-        else:
+        elif not (self._timerless and calls):
             self._set_timer(now)
         return decision, calls
 
-    async def _append(self, decision: Decision, now: float, ended: int) -> bool:
-        """Store a decision; False: somebody else wrote first, decide again on what is there now."""
-        progress = decision.progress
-        running = self._live - ended + sum(1 for command in decision.commands if type(command) is c.Call)
-        owner: str | None = self.engine.worker_id
+    async def _append(self, decision: Decision, now: float, running: int) -> bool:
+        """Store a decision; False: somebody else wrote first, decide again on what is there now.
+
+        ``running``: how many calls will be live then. With none, the saga waits or is at its end: it is let go.
+        """
+        engine, progress = self.engine, decision.progress
+        owner: str | None = engine.worker_id
         due_at: float | None = now
-        if progress.state.terminal:
-            owner = due_at = None
-        elif running <= 0:
-            if not self.engine.draining:
-                due_at = next_wake(self.definition, progress, now)
-            if due_at is None or due_at - now > self.engine.hold or self.engine.draining:
+        if running <= 0:
+            if progress.state.terminal:
+                owner = due_at = None
+            elif engine.draining:
                 owner = None
-        if not decision.events and (owner is not None or running > 0):
+            else:
+                due_at = next_wake(self.definition, progress, now)
+                if due_at is None or due_at - now > engine.hold:
+                    owner = None
+        elif progress.state.terminal:
+            owner = due_at = None
+        if not decision.events and owner is not None:
             return True  # nothing new, and the saga stays here
-        append = append_for(
-            self.engine, progress, decision.events, fence=self.fence, owner=owner, due_at=due_at, now=now
-        )
-        result = await self.engine.journal.commit(append)
-        if isinstance(result, (Committed, Duplicate)):
+        append = append_for(engine, progress, decision.events, fence=self.fence, owner=owner, due_at=due_at, now=now)
+        result = await engine.journal.commit(append)
+        if type(result) is Committed or type(result) is Duplicate:
             self.progress = progress
             if owner is None:
                 self.let_go, self.due_at = True, due_at
@@ -215,10 +226,16 @@ class Driver:
 
     async def refresh(self) -> None:
         """Somebody else has written to the saga: read it and act on it."""
-        async with self._lock:
-            if self.let_go:
-                return
+        while self._turn is not None:
+            await asyncio.wait({self._turn})
+        if self.let_go:
+            return
+        turn = self._turn = asyncio.get_running_loop().create_future()
+        try:
             await self._read_again()
+        finally:
+            self._turn = None
+            turn.set_result(None)
         await self.apply(c.Tick())
 
     # --- carrying out ---
@@ -261,7 +278,8 @@ class Driver:
 
     async def _perform(self, call: c.Call) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
-        await self._after_the_last_body(call.step)
+        if self._bodies:
+            await self._after_the_last_body(call.step)
         if not self.engine.lease_holds():
             self._live -= 1
             self.engine.orphaned(self, None)

@@ -124,6 +124,11 @@ class Engine:
             return templated_key(template, driver.progress.data, purpose)
         return derived_key(self.settings.namespace, driver.saga_id, call.step, purpose)
 
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants to hear of every event."""
+        return self.hooks.on_transitions or LOGGER.isEnabledFor(logging.INFO)
+
     async def call(self, driver: Driver, call: c.Call) -> c.CallEnded:
         """Make one call and say how it ended."""
         spec = driver.definition.steps[call.step]

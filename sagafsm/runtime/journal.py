@@ -32,24 +32,25 @@ class Journal:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
-    async def commit(self, append: Append) -> AppendResult:
-        """Write one append, together with whatever else is due; return what became of it.
+    def commit(self, append: Append) -> asyncio.Future[AppendResult]:
+        """Write one append, together with whatever else is due; the future says what became of it.
 
-        Raises StoreUnavailable (certainly not applied) or OutcomeUnknown after trying for ``patience`` seconds.
+        It raises StoreUnavailable (certainly not applied) or OutcomeUnknown after trying for ``patience`` seconds.
         """
         if self._closed:
             raise StoreUnavailable("this orchestrator is closed; nothing was written")
-        future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[AppendResult] = loop.create_future()
         self._waiting.append((append, future))
         if self._idle:
             wake = self._idle.popleft()
             if not wake.done():
                 wake.set_result(None)
         elif len(self._writers) < self._store.batches:
-            task = asyncio.get_running_loop().create_task(self._write_batches(), name="sagafsm journal")
+            task = loop.create_task(self._write_batches(), name="sagafsm journal")
             self._writers.add(task)
             task.add_done_callback(self._writers.discard)
-        return await future
+        return future
 
     async def close(self) -> None:
         """Write what is waiting, then stop."""
