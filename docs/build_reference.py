@@ -123,13 +123,12 @@ def build() -> dict[str, str]:
     listed = [(page, names_on(package, page)) for page in PAGES]
     check_complete(package, listed)
     texts = {page.file: page_text(package, page, names) for page, names in listed}
-    places = {
-        name: f"{page.file}#{anchor}"
-        for page, names in reversed(listed)  # a name that stands on two pages is linked to the first
-        for name, anchor in anchors(texts[page.file]).items()
-        if name in names
-    }
-    texts["README.md"] = contents(package, listed, places)
+    places: dict[str, str] = {}
+    for page, names in sorted(listed, key=lambda one: one[0].module != "sagafsm"):
+        found = anchors(texts[page.file])
+        for name in names:  # one that stands on two pages, such as SagaFailed, is linked to where it is public
+            places.setdefault(name, f"{page.file}#{found[name]}")
+    texts["README.md"] = contents(package, listed, texts)
     return {file: linked(text, places, file) for file, text in texts.items()}
 
 
@@ -215,8 +214,13 @@ def fields(item: griffe.Class) -> list[griffe.Attribute]:
         for one in item.members.values()
         if isinstance(one, griffe.Attribute)
         and not one.name.startswith("_")
-        and (is_property(one) or "class-attribute" in one.labels or "__init__" not in item.members)
+        and (is_property(one) or "class-attribute" in one.labels or not is_made_by_users(item))
     ]
+
+
+def is_made_by_users(item: griffe.Class) -> bool:
+    """Whether its ``__init__`` says all about its attributes; else they are listed."""
+    return "__init__" in item.members and item.name not in MADE_BY_THE_ENGINE
 
 
 def is_property(member: griffe.Attribute) -> bool:
@@ -227,15 +231,16 @@ def is_property(member: griffe.Attribute) -> bool:
 # --- the text ---
 
 
-def contents(package: griffe.Module, listed: Sequence[tuple[Page, Sequence[str]]], places: Mapping[str, str]) -> str:
+def contents(package: griffe.Module, listed: Sequence[tuple[Page, Sequence[str]]], texts: Mapping[str, str]) -> str:
     """The first page: every name with the first sentence about it."""
     parts = [FIRST_PAGE]
     for page, names in listed:
         parts.append(f"\n## [{page.title}]({page.file})\n\n{page.introduction}\n")
+        found = anchors(texts[page.file])
         for name in names:
             docstring = resolve(package, page.module, name).docstring
             first = " ".join(docstring.value.split("\n\n")[0].split()) if docstring else ""
-            parts.append(f"- [`{name}`]({places[name]}): {first}")
+            parts.append(f"- [`{name}`]({page.file}#{found[name]}): {first}")
     return "\n".join(parts) + "\n"
 
 
@@ -278,11 +283,14 @@ def class_stub(name: str, item: griffe.Class) -> str:
     bases = ", ".join(str(base) for base in item.bases if not str(base).startswith(("msgspec.", "enum.Enum")))
     lines = [f"class {name}({bases}):" if bases else f"class {name}:"]
     init = item.members.get("__init__")
-    if isinstance(init, griffe.Function) and name not in MADE_BY_THE_ENGINE:
+    if isinstance(init, griffe.Function) and is_made_by_users(item):
         lines += indented(function_stub(init))
     for one in fields(item):
-        annotation = f": {one.annotation}" if one.annotation is not None else ""
-        lines += indented(f"{one.name}{annotation}{'' if is_property(one) else default(one.value)}")
+        annotation = one.annotation
+        if annotation is None and isinstance(init, griffe.Function) and str(one.value) in init.parameters:
+            annotation = init.parameters[str(one.value)].annotation  # `self.name = name`
+        value = default(one.value) if "class-attribute" in one.labels and not is_property(one) else ""
+        lines += indented(f"{one.name}{f': {annotation}' if annotation is not None else ''}{value}")
     return "\n".join(lines if len(lines) > 1 else [f"{lines[0]} ..."])
 
 
