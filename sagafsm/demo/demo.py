@@ -48,7 +48,7 @@ class Settings:
     prefix: str = ""
     seed: int = 1
     orders: int = 1000
-    fail_rate: float = 0.15
+    fail_rate: float = 0.2
     concurrency: int = 64
     kill: bool = True
 
@@ -72,7 +72,7 @@ def run_demo(
     orders: int = 1000,
     store: str | None = None,
     keep: Path | None = None,
-    fail_rate: float = 0.15,
+    fail_rate: float = 0.2,
     concurrency: int = 64,
     kill: bool = True,
     console: Console | None = None,

@@ -36,7 +36,7 @@ def make_orders(count: int = 1000, seed: int = 1987) -> list[Order]:
     random = Random(seed)
     in_stock = [article for article in CATALOGUE if article.stock]
     sold_out = [article for article in CATALOGUE if not article.stock]
-    orders = []
+    orders: list[Order] = []
     for number in range(1, count + 1):
         articles = random.sample(in_stock, random.choice((1, 1, 1, 2, 2, 3, 4)))
         if random.random() < SOLD_OUT_SHARE:

@@ -49,7 +49,7 @@ def load_orders(path: Path | None = None, *, limit: int | None = None) -> list[O
 
     Raises ValueError, with file and line, for a line that is no order or a total that does not add up.
     """
-    source = path if path is not None else files(__package__) / "orders.jsonl"
+    source = path if path is not None else files("sagafsm.demo") / "orders.jsonl"
     orders: list[Order] = []
     for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1):
         if limit is not None and len(orders) >= limit:

@@ -87,11 +87,16 @@ class Participant(ThreadingHTTPServer):
 class Requests(BaseHTTPRequestHandler):
     """The requests that come in on one connection."""
 
-    server: Participant
     protocol_version = "HTTP/1.1"
     # Head and body in one packet: apart, the second waits for the caller's delayed acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
+
+    @property
+    def participant(self) -> Participant:
+        """Whom the requests are for."""
+        assert isinstance(self.server, Participant)  # noqa: S101 (it is the only one that makes these)
+        return self.server
 
     def do_POST(self) -> None:
         """Answer one call."""
@@ -107,10 +112,10 @@ class Requests(BaseHTTPRequestHandler):
             return
         if not key:
             self._send(Answer(400, {"error": "the header Idempotency-Key is missing"}))
-        elif not self.server.book.knows(operation):
+        elif not self.participant.book.knows(operation):
             self._send(Answer(404, {"error": f"there is no operation {operation!r}"}))
         else:
-            self._send(self.server.answer(call, attempt))
+            self._send(self.participant.answer(call, attempt))
 
     def _send(self, answer: Answer | None) -> None:
         if answer is None:

@@ -7,7 +7,7 @@ the audit has not found.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ FINDINGS_SHOWN = 20
 
 
 @contextmanager
-def bar(console: Console, total: int) -> Iterator[Callable[[int, str], None]]:
+def bar(console: Console, total: int) -> Generator[Callable[[int, str], None], None, None]:
     """A progress bar, to be told how many orders have ended and what is being done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -115,7 +115,9 @@ def timeline(events: Sequence[Event]) -> Table:
 
 
 def _detail(data: Mapping[str, Any]) -> str:
-    error = data.get("error") or data.get("cause")
-    if isinstance(error, Mapping):
+    error: dict[str, Any] | None = data.get("error") or data.get("cause")
+    if error is not None:
         return f"{error.get('type')}: {error.get('message', '')}".removesuffix(": ")
-    return str(data.get("outcome", "") or "")
+    if data.get("interruption"):
+        return "again: the process was killed during the call"
+    return str(data.get("outcome") or "")
