@@ -24,6 +24,7 @@ from .finding import FindConformance
 from .keeping import KeepConformance
 from .leases import LeaseConformance
 from .races import RaceConformance
+from .store import StoreConformance
 from .wakeups import WakeupConformance
 
 __all__ = [
@@ -37,15 +38,3 @@ __all__ = [
     "StoreConformance",
     "WakeupConformance",
 ]
-
-
-class StoreConformance(
-    AppendConformance,
-    BatchConformance,
-    FindConformance,
-    ClaimConformance,
-    LeaseConformance,
-    KeepConformance,
-    RaceConformance,
-):
-    """Every obligation of the store protocol."""

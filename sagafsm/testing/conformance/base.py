@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ...store import Append, Committed, Record, Store, StoredSaga
@@ -36,12 +38,12 @@ async def read(store: Store, saga_id: str) -> StoredSaga:
 
 
 async def owned(store: Store, saga_id: str, worker_id: str, *, ttl: float = LONG) -> Record:
-    """A saga that has been due for long and is owned by a worker with such a lease."""
+    """A saga that has been due for long and is owned by a worker with such a lease; its fence is 3."""
     await store.heartbeat(worker_id, ttl)
-    return await commit(store, create(saga_id, owner=worker_id, due_at=await store.now() - 100))
+    return await commit(store, create(saga_id, fence=3, owner=worker_id, due_at=await store.now() - 100))
 
 
-async def put(store: Store, saga_id: str, *, due_in: float | None = -10.0, **changes: object) -> Record:
+async def put(store: Store, saga_id: str, *, due_in: float | None = -10.0, **changes: Any) -> Record:
     """A saga that nobody owns and that falls due in so many seconds."""
     due_at = None if due_in is None else await store.now() + due_in
     return await commit(store, create(saga_id, due_at=due_at, **changes))

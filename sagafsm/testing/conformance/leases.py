@@ -79,6 +79,6 @@ class LeaseConformance(StoreTests):
             await second.heartbeat("x", LONG)
             assert len((await second.claim("x", [KIND], limit=1)).sagas) == 1
             record = (await read(store, "s")).record
-            assert (record.owner, record.fence) == ("x", 2)
+            assert (record.owner, record.fence) == ("x", 4)
         finally:
             await second.close()

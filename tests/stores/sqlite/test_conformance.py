@@ -1,10 +1,10 @@
 """The SQLite store keeps every obligation of the protocol: in a file, without WAL, and in memory."""
 
 import pytest
-from sagafsm_sql import SQLStore
 
 from sagafsm.testing.appends import create
 from sagafsm.testing.conformance import StoreConformance, WakeupConformance
+from sagafsm_sql import SQLStore
 
 
 class TestSQLiteFile(StoreConformance, WakeupConformance):

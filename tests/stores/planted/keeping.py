@@ -1,0 +1,151 @@
+"""Memory stores, each with one bug in its leases, in opening and closing, or in purging."""
+
+from msgspec.structs import replace
+
+from sagafsm.runtime import memory
+from sagafsm.runtime.memory import MemoryStore
+from sagafsm.store import Exists, Worker
+from tests.stores.planted.register import planted
+
+
+@planted("test_fences_grow_by_one_with_each_claim_and_are_never_reset")
+class FenceLivesInTheLease(MemoryStore):
+    async def retire(self, worker_id):
+        await super().retire(worker_id)
+        for saga in self._sagas.values():
+            if saga.record.owner == worker_id:
+                saga.record = replace(saga.record, fence=1)
+
+
+@planted("test_the_end_of_a_saga_keeps_its_fence")
+class EndResetsTheFence(MemoryStore):
+    def _write(self, saga, append):
+        result = super()._write(saga, append)
+        if append.state in memory.TERMINAL:
+            saga.record = replace(saga.record, fence=1)
+        return result
+
+
+@planted("test_a_lease_lasts_from_the_heartbeat_by_the_clock_of_the_store")
+class LeaseOfAnotherClock(MemoryStore):
+    async def heartbeat(self, worker_id, ttl):
+        worker = await super().heartbeat(worker_id, ttl)
+        return Worker(worker_id, worker.until + 3600)
+
+
+@planted("test_each_heartbeat_renews_the_lease")
+class LeaseIsNotRenewed(MemoryStore):
+    async def heartbeat(self, worker_id, ttl):
+        if worker_id in self._workers:
+            return Worker(worker_id, self._workers[worker_id])
+        return await super().heartbeat(worker_id, ttl)
+
+
+@planted("test_a_heartbeat_of_one_worker_says_nothing_of_another")
+class HeartbeatRenewsAll(MemoryStore):
+    async def heartbeat(self, worker_id, ttl):
+        worker = await super().heartbeat(worker_id, ttl)
+        self._workers = dict.fromkeys(self._workers, worker.until)
+        return worker
+
+
+@planted("test_workers_lists_every_record_also_those_whose_lease_ran_out")
+class ListsTheLiving(MemoryStore):
+    async def workers(self):
+        return [worker for worker in await super().workers() if worker.until > self._clock()]
+
+
+@planted(
+    "test_what_is_stored_is_seen_by_a_second_store",
+    "test_of_racing_appends_through_two_stores_exactly_one_wins",
+    "test_of_racing_creations_through_two_stores_exactly_one_wins",
+    "test_each_saga_is_claimed_through_two_stores_by_one_worker_only",
+)
+class SecondStoreIsAnother(MemoryStore):
+    pass
+
+
+@planted("test_a_store_can_be_set_up_twice")
+class SetUpEmpties(MemoryStore):
+    async def setup(self, *, migrate=True):
+        self._sagas.clear()
+
+
+@planted("test_a_store_can_be_closed_twice")
+class CloseOnce(MemoryStore):
+    async def close(self):
+        del self._sagas
+
+
+@planted("test_a_store_says_how_durable_it_is")
+class SaysNothing(MemoryStore):
+    async def check(self):
+        return replace(await super().check(), warnings=())
+
+
+@planted("test_how_many_batches_may_be_under_way_is_1_or_2")
+class TooManyBatches(MemoryStore):
+    batches = 3
+
+
+class Purges(MemoryStore):
+    """A store that purges others than it should."""
+
+    def doomed(self, record, before):
+        return False
+
+    async def purge(self, finished_before, *, limit=500):
+        gone = [name for name, saga in self._sagas.items() if self.doomed(saga.record, finished_before)][:limit]
+        for name in gone:
+            del self._sagas[name]
+        return len(gone)
+
+
+planted("test_purge_deletes_what_ended_before")(Purges)
+
+
+@planted("test_purge_deletes_what_ended_before")
+class PurgesTheEdge(Purges):
+    def doomed(self, record, before):
+        return record.state in memory.TERMINAL and (record.finished_at or before) <= before
+
+
+@planted("test_purge_leaves_what_has_not_ended")
+class PurgesTheLiving(Purges):
+    def doomed(self, record, before):
+        return record.finished_at is not None and record.finished_at < before
+
+
+@planted("test_purge_deletes_what_ended_before")
+class PurgesOnlyCompleted(Purges):
+    def doomed(self, record, before):
+        return record.state == "completed" and record.finished_at is not None and record.finished_at < before
+
+
+@planted("test_purge_deletes_no_more_than_its_limit")
+class PurgesWithoutLimit(MemoryStore):
+    async def purge(self, finished_before, *, limit=500):
+        return await super().purge(finished_before, limit=1000)
+
+
+@planted(
+    "test_purge_takes_events_tags_and_snapshot_with_the_saga",
+    "test_a_late_append_never_brings_a_purged_saga_back",
+    "test_a_purged_id_can_be_used_again",
+)
+class PurgesTheRecordOnly(MemoryStore):
+    async def purge(self, finished_before, *, limit=500):
+        kept = {name: saga for name, saga in self._sagas.items() if saga.record.state in memory.TERMINAL}
+        gone = await super().purge(finished_before, limit=limit)
+        self._left = kept
+        return gone
+
+    async def events(self, saga_id, after=0):
+        left = getattr(self, "_left", {}).get(saga_id)
+        return tuple(left.events[after:]) if left else await super().events(saga_id, after)
+
+    def _append(self, append):
+        left = getattr(self, "_left", {}).get(append.saga_id)
+        if left is not None and append.expected_version == 0:
+            return Exists(same=True)
+        return super()._append(append)
