@@ -29,8 +29,8 @@ T = TypeVar("T")
 class Saga(Generic[T]):
     """The base of sagas declared as classes; ``T`` is the type of the input.
 
-    The class is checked when it is created (:class:`~sagafsm.DefinitionError`) and its ``definition`` is set then. A base class without
-    steps says ``abstract=True``. ``deadline`` is in seconds, for the whole saga.
+    The class is checked, and its ``definition`` set, when it is created (:class:`~sagafsm.DefinitionError`). A base
+    class without steps says ``abstract=True``. ``deadline`` is in seconds, for the whole saga.
     """
 
     definition: ClassVar[SagaDefinition]
@@ -49,8 +49,8 @@ class Saga(Generic[T]):
 
     def __setattr__(self, name: str, value: object) -> None:
         raise DefinitionError(
-            f"{type(self).__name__}.{name} cannot be set: a saga holds no state on self, because another process may run "
-            "its next step; return what later steps need, and keep clients in the module"
+            f"{type(self).__name__}.{name} cannot be set: a saga holds no state on self, because another process may "
+            "run its next step; return what later steps need, and keep clients in the module"
         )
 
     def on_completed(self, saga: SagaInstance) -> Any:
@@ -83,8 +83,8 @@ def definition_of(saga: object) -> SagaDefinition:
 def _build(cls: type[Saga[Any]]) -> SagaDefinition:
     if cls.__init__ is not object.__init__:
         raise DefinitionError(
-            f"{cls.__name__} has an __init__, but a saga holds no state on self; keep clients in the module, and return "
-            "what later steps need"
+            f"{cls.__name__} has an __init__, but a saga holds no state on self; keep clients in the module, and "
+            "return what later steps need"
         )
     declared = _declared(cls)
     if not declared:
@@ -191,7 +191,7 @@ class _Binder:
 
     def _no_step(self, given: object) -> DefinitionError:
         return DefinitionError(
-            f"{self._cls.__name__}: after= takes a step of this class, its name, or several (() for none), got {given!r}"
+            f"{self._cls.__name__}: after= takes a step of this class, a name, or several (() for none); got {given!r}"
         )
 
     def hook(self, name: str) -> Callable[..., Any] | None:

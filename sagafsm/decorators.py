@@ -32,12 +32,15 @@ class Binder(Protocol):
 
     def method(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of the class body, bound; the override of a subclass where there is one."""
+        ...
 
     def plain(self, function: Callable[..., Any] | None) -> Callable[..., Any] | None:
         """A function handed over as an option, bound only if its first parameter is called ``self``."""
+        ...
 
     def after(self, given: After | None) -> tuple[str, ...] | None:
         """The names of steps."""
+        ...
 
 
 class Declared:
@@ -127,7 +130,8 @@ class DeclaredStep(Method[S, P, R], Declared):
     """A step that calls a method; ``.compensation``, ``.fallback`` and ``.probe`` add to it."""
 
     def __init__(self, function: Callable[Concatenate[S, P], R], options: dict[str, Any]) -> None:
-        if not (callable(function) or isinstance(function, (staticmethod, classmethod))):
+        given: Any = function
+        if not (callable(given) or isinstance(given, (staticmethod, classmethod))):
             raise DefinitionError(f"@step decorates a method, got {function!r} at {caller()}; options are keywords")
         Method.__init__(self, function)
         Declared.__init__(self, location(function) or caller(), options.pop("after"))
@@ -170,11 +174,14 @@ class DeclaredStep(Method[S, P, R], Declared):
     @overload
     def fallback(self, function: Callable[Concatenate[S, P], R], /) -> DeclaredFallback[S, P, R]: ...
     @overload
+    def fallback(self, /, *, retry: RetryPolicy | None = None, timeout: float | None = None) -> FallbackDecorator: ...
     def fallback(
-        self, /, *, retry: RetryPolicy | None = None, timeout: float | None = None
-    ) -> FallbackDecorator: ...
-    def fallback(
-        self, function: Callable[..., Any] | None = None, /, *, retry: RetryPolicy | None = None, timeout: float | None = None
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Another action, tried when the first certainly failed and is used up."""
 
@@ -194,8 +201,8 @@ class DeclaredStep(Method[S, P, R], Declared):
     def _add(self, present: object, part: str, function: Callable[..., Any]) -> None:
         if self.built_by:
             raise DefinitionError(
-                f"step {self.step_name!r} ({self.where}) belongs to {self.built_by}, which is complete; to change it in a "
-                f"subclass, declare the step again there, or override the method of its {part} by name "
+                f"step {self.step_name!r} ({self.where}) belongs to {self.built_by}, which is complete; to change it "
+                f"in a subclass, declare the step again there, or override the method of its {part} by name "
                 f"(at {location(function)})"
             )
         _refuse_second(present, f"step {self.step_name!r} ({self.where})", part, function)
@@ -208,7 +215,7 @@ class DeclaredStep(Method[S, P, R], Declared):
             retry=self.other.retry,
             timeout=self.other.timeout,
         )
-        options = {**self.options, "when": binder.plain(self.options["when"])}
+        options: dict[str, Any] = {**self.options, "when": binder.plain(self.options["when"])}
         return Step(
             self.step_name,
             binder.method(self.function),
@@ -238,6 +245,7 @@ class StepDecorator(Protocol):
 
     def __call__(self, function: Callable[Concatenate[S, P], R], /) -> DeclaredStep[S, P, R]:
         """Decorate the method."""
+        ...
 
 
 class FallbackDecorator(Protocol):
@@ -245,6 +253,7 @@ class FallbackDecorator(Protocol):
 
     def __call__(self, function: Callable[Concatenate[S, P], R], /) -> DeclaredFallback[S, P, R]:
         """Decorate the method."""
+        ...
 
 
 @overload

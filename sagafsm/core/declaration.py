@@ -7,7 +7,7 @@ engine never asks what a missing value means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
@@ -40,7 +40,7 @@ class Compensation:
 
 @attrs.frozen
 class Fallback:
-    """Another action, tried when the first certainly failed and is used up; undone by its own ``compensation`` if any."""
+    """Another action, tried when the first certainly failed and is used up; undone by its own ``compensation``."""
 
     function: Function
     compensation: Function | Compensation | None = attrs.field(default=None, kw_only=True)
@@ -134,7 +134,7 @@ class Parallel:
     where: str = attrs.field(eq=False, repr=False)
 
     def __init__(self, *items: Item) -> None:
-        self.__attrs_init__(items, caller())  # type: ignore[attr-defined]
+        self.__attrs_init__(items, caller())
 
 
 @attrs.frozen(init=False)
@@ -145,7 +145,7 @@ class Sequence:
     where: str = attrs.field(eq=False, repr=False)
 
     def __init__(self, *items: Item) -> None:
-        self.__attrs_init__(items, caller())  # type: ignore[attr-defined]
+        self.__attrs_init__(items, caller())
 
 
 SingleItem: TypeAlias = Step | WaitFor | Sleep | SubSaga
@@ -198,8 +198,9 @@ def _place(item: Item, before: tuple[str, ...], plan: dict[str, tuple[SingleItem
         raise DefinitionError(
             f"{item!r} is no step; the list takes Step, Parallel, Sequence, WaitFor, Sleep and SubSaga"
         )
-    if not isinstance(item.name, str):
-        raise DefinitionError(f"step ({item.where}): its name comes first and is a text, got {item.name!r}")
+    name: Any = item.name
+    if not isinstance(name, str):
+        raise DefinitionError(f"step ({item.where}): its name comes first and is a text, got {name!r}")
     if item.name in plan:
         raise duplicate(item.name, plan[item.name][0].where, item.where)
     plan[item.name] = item, before if item.after is None else _names(item)

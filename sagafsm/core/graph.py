@@ -18,8 +18,7 @@ def find_cycle(after: After) -> tuple[str, ...] | None:
         waiting = [(start, iter(after[start]))] if start not in done else []
         path.extend(name for name, _ in waiting)
         while waiting:
-            name, before = waiting[-1]
-            following = next(before, None)
+            following = next(waiting[-1][1], None)
             if following is None:
                 waiting.pop()
                 done.add(path.pop())

@@ -47,8 +47,8 @@ def unwrapped(function: Any) -> Any:
             function = function.func
         elif inspect.ismethod(function):
             function = function.__func__
-        elif hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
+        elif (inner := getattr(function, "__dict__", {}).get("__wrapped__")) is not None:
+            function = inner
         else:
             return function
 
@@ -56,5 +56,6 @@ def unwrapped(function: Any) -> Any:
 def location(function: Callable[..., Any]) -> str:
     """``file:line`` of a function, or nothing for one that has no source (a builtin, a callable object's class)."""
     inner = unwrapped(function)
-    code = getattr(inner, "__code__", None) or getattr(getattr(type(inner), "__call__", None), "__code__", None)
+    call = inspect.getattr_static(type(inner), "__call__", None)  # of an object that can be called
+    code = getattr(inner, "__code__", None) or getattr(call, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""

@@ -41,8 +41,9 @@ def _problems(item: SingleItem) -> Iterator[str]:
     else:
         yield from seconds_problem("timeout", getattr(item, "timeout", None))
     if isinstance(item, declaration.WaitFor):
-        if not isinstance(item.signal, str) or not _SIGNAL.fullmatch(item.signal):
-            yield f"a signal's name is 1 to 200 letters, digits and . _ : / -, got {item.signal!r}"
+        signal: Any = item.signal
+        if not isinstance(signal, str) or not _SIGNAL.fullmatch(signal):
+            yield f"a signal's name is 1 to 200 letters, digits and . _ : / -, got {signal!r}"
         if item.on_timeout not in ("fail", "continue"):
             yield f"on_timeout is 'fail' or 'continue', got {item.on_timeout!r}"
         if item.on_timeout == "continue" and item.timeout is None:
@@ -65,7 +66,8 @@ def _step_problems(step: Step) -> Iterator[str]:
             yield from seconds_problem(f"{what}timeout", getattr(part, "timeout", None))
     if step.on_unknown not in (None, "compensate", "probe", "stick"):
         yield f"on_unknown is 'compensate', 'probe' or 'stick', got {step.on_unknown!r}"
-    for kind in step.unknown_errors:
+    kinds: Sequence[Any] = step.unknown_errors
+    for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             yield f"unknown_errors takes subclasses of Exception, got {kind!r}"
         elif issubclass(kind, Rejected):
@@ -109,8 +111,8 @@ CONTRADICTIONS: Mapping[tuple[str, ...], str] = {
         "or 'probe', or add a compensation"
     ),
     ("on_unknown=compensate", "pivot", "no compensation"): (
-        "on_unknown='compensate' would undo this pivot when its outcome is unknown, but it has no compensation; add one, "
-        "or use 'probe' or 'stick'"
+        "on_unknown='compensate' would undo this pivot when its outcome is unknown, but it has no compensation; add "
+        "one, or use 'probe' or 'stick'"
     ),
     (
         "on_unknown=probe",
@@ -127,7 +129,7 @@ def dead_unknown_errors(unknown: Sequence[type[BaseException]], retry: RetryPoli
     """The exceptions said to leave the outcome open that the policy takes for a definite refusal."""
     if not isinstance(retry, RetryPolicy):
         return []
-    return [kind for kind in unknown if isinstance(kind, type) and issubclass(kind, retry.non_retryable)]
+    return [kind for kind in unknown if issubclass(kind, retry.non_retryable)]
 
 
 def retry_problem(option: str, value: Any) -> Iterator[str]:
@@ -179,7 +181,7 @@ def warn_about(
         warnings.warn_explicit(
             f"step {step.name!r}: {problem}",
             DefinitionWarning,
-            filename=place or "<declaration>",
+            filename=place if line.isdigit() else step.where or "<declaration>",
             lineno=int(line) if line.isdigit() else 0,
         )
 
@@ -191,7 +193,7 @@ def _useless(item: SingleItem, step: StepDefinition, after_pivot: bool) -> Itera
         if undo is not None:
             yield f"its compensation {undo.name} never runs, because the step comes after the pivot; remove it"
         if explicit == "compensate":
-            yield "on_unknown='compensate' has no effect after the pivot, where nothing is undone; use 'probe' or 'stick'"
+            yield "on_unknown='compensate' has no effect after the pivot, where nothing is undone; remove it"
     elif step.pivot and undo is not None and explicit != "compensate" and not step.compensate_failed:
         yield (
             f"its compensation {undo.name} never runs, because a pivot that succeeded is not undone; remove it, or say "

@@ -54,6 +54,9 @@ class Reader:
     ) -> Handler:
         """How to call ``function``. Raises :class:`~sagafsm.DefinitionError`."""
         if isinstance(function, Handler):  # a contract has worked it out already
+            for argument in function.arguments:
+                if argument.step is not None and argument.step not in self.earlier:
+                    raise self._unknown(function, role, argument.step)
             return attrs.evolve(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply)
         self._check_callable(function, role)
         hints = annotations_of(function, self.names)
@@ -173,6 +176,8 @@ class Reader:
 
 def name_of(function: Any) -> str | None:
     """The name a person would call the function by; None for a lambda."""
+    if isinstance(function, Handler):
+        return function.name
     name = getattr(unwrapped(function), "__name__", None) or type(unwrapped(function)).__name__
     return name if isinstance(name, str) and name.isidentifier() else None
 
@@ -184,7 +189,7 @@ def is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or (
         not inspect.isroutine(function)
         and not isinstance(function, type)
-        and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
+        and inspect.iscoroutinefunction(inspect.getattr_static(type(function), "__call__", None))
     )
 
 
@@ -194,7 +199,8 @@ def annotations_of(function: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     while isinstance(target, functools.partial):
         target = target.func
     if isinstance(target, type):
-        return {**annotations_of(target.__init__, names), "return": target}
+        constructor = inspect.getattr_static(target, "__init__")
+        return {**annotations_of(constructor, names), "return": target}
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:
@@ -266,7 +272,7 @@ def _result_of(step: StepDefinition) -> Any:
 
 
 def _settle_step(step: StepDefinition, results: Mapping[str, Any]) -> StepDefinition:
-    changes: dict[str, Handler] = {}
+    changes: dict[str, Any] = {}
     for part in ("when", "action", "compensation", "fallback", "fallback_compensation", "probe", "child_data"):
         handler: Handler | None = getattr(step, part)
         if handler is not None and any(argument.source in ("result", "step") for argument in handler.arguments):
@@ -284,9 +290,7 @@ def _settle(argument: Argument, step: StepDefinition, handler: Handler, results:
         place = f" ({step.where})" if step.where else ""
         raise DefinitionError(
             f"step {step.name!r}{place}: {handler.name} takes {argument.parameter!r} as what cannot be read from JSON: "
-            f"{reason}; annotate what step {argument.step or step.name!r} returns, or this parameter, with a type that can"
+            f"{reason}; annotate what step {argument.step or step.name!r} returns with a type that can"
         )
     kind = produced if reason is not None or argument.type is Any else argument.type
-    return attrs.evolve(
-        argument, type=kind if kind is Any else kind | None if isinstance(kind, type) else typing.Optional[kind]
-    )
+    return attrs.evolve(argument, type=kind if kind is Any else kind | None)

@@ -73,7 +73,7 @@ def render(template: str | Template, data: Any) -> str:
 
 
 def look_up(path: Path, data: Any) -> Any:
-    """What is at ``path`` in plain JSON data. What lies below a null is null: a step that was skipped has that result."""
+    """What is at ``path`` in plain JSON data. Below a null is null: a skipped step has that result."""
     found = data
     for depth, segment in enumerate(path):
         if found is None:

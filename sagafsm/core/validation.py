@@ -36,7 +36,8 @@ def check_definition(definition: SagaDefinition) -> None:
 
 
 def _saga_problems(definition: SagaDefinition) -> Iterator[str]:
-    if not isinstance(definition.name, str) or not _SAGA_NAME.fullmatch(definition.name):
+    name: Any = definition.name
+    if not isinstance(name, str) or not _SAGA_NAME.fullmatch(name):
         yield "a saga's name is 1 to 200 letters, digits and . _ : -; give it another name="
     version: Any = definition.version
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
@@ -48,8 +49,9 @@ def _saga_problems(definition: SagaDefinition) -> Iterator[str]:
     yield from retry_problem("compensation_retry", definition.compensation_retry)
     if definition.on_compensation_failure not in ("continue", "stick"):
         yield f"on_compensation_failure is 'continue' or 'stick', got {definition.on_compensation_failure!r}"
-    if not isinstance(definition.parallel_compensation, bool):
-        yield f"parallel_compensation is True or False, got {definition.parallel_compensation!r}"
+    parallel: Any = definition.parallel_compensation
+    if not isinstance(parallel, bool):
+        yield f"parallel_compensation is True or False, got {parallel!r}"
     for hook in ("on_completed", "on_failed"):
         if not (getattr(definition, hook) is None or callable(getattr(definition, hook))):
             yield f"{hook} is a function of the finished saga, got {getattr(definition, hook)!r}"
@@ -77,7 +79,7 @@ def _name_problems(step: StepDefinition, steps: Mapping[str, StepDefinition]) ->
     if not _STEP_NAME.fullmatch(step.name):
         yield "a step's name is 1 to 100 letters, digits and _, and begins with no digit; give it another name"
     if step.name in _RESERVED:
-        yield f"the name {step.name!r} is taken: a parameter of that name is {_RESERVED[step.name]}; give it another name"
+        yield f"the name {step.name!r} is taken: such a parameter is {_RESERVED[step.name]}; give it another name"
     for before in step.after:
         if before not in steps:
             close = get_close_matches(before, steps, n=1)
@@ -124,7 +126,8 @@ def _step_problems(definition: SagaDefinition) -> Iterator[str]:
                 "policy (it did not happen); it is one or the other"
             )
         if step.child is not None and (path := _path_to(definition.name, step.child)):
-            yield f"{who}: the saga contains itself: {' → '.join([definition.name, *path])}; a saga cannot be its own child"
+            circle = " → ".join([definition.name, *path])
+            yield f"{who}: the saga contains itself: {circle}; a saga cannot be its own child"
 
 
 def _undo_problems(step: StepDefinition, at_or_after_pivot: bool) -> Iterator[str]:
@@ -132,12 +135,12 @@ def _undo_problems(step: StepDefinition, at_or_after_pivot: bool) -> Iterator[st
         return
     if step.kind is StepKind.ACTION and step.compensation is None:
         yield (
-            "it has no compensation, so the saga could not undo it; add one, or say compensatable=False if it cannot or "
-            "need not be undone"
+            "it has no compensation, so the saga could not undo it; add one, or say compensatable=False if it cannot "
+            "or need not be undone"
         )
     if step.kind is StepKind.CHILD and step.child is not None and step.child.pivot is not None:
         yield (
-            f"the sub-saga {step.child.name!r} has a pivot ({step.child.pivot}), so once completed it cannot be undone; "
+            f"sub-saga {step.child.name!r} has a pivot ({step.child.pivot}), so it cannot be undone once completed; "
             "put it after this saga's pivot, or say compensatable=False"
         )
 
