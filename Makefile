@@ -34,6 +34,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	@$(PYTHON) docs/build_reference.py
+	@SAGAFSM_WRITE_DOCS=1 $(PYTHON) -m pytest -q $$(grep -rl assert_current tests --include='test_*.py')
 
 bench: $(VENV)/.dev
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -18,7 +18,7 @@ Times are seconds since the epoch by the store's clock. ``docs/how-to/write-a-st
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -73,7 +73,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     both must match what is stored. No events: only the record changes. ``owner`` None releases the saga; an owner
     other than None keeps or (at creation) takes it. ``due_at`` None: nobody takes it up by itself. ``attention``
     tells the owner to read the saga again: it is set by writers who do not own the saga. ``snapshot`` None leaves the
-    stored one as it is. ``problem`` says why a saga that cannot be read was parked.
+    stored one as it is. ``problem`` says why a saga that cannot be read was parked. ``steady``: of the record, only
+    the version and ``updated_at`` differ from what the last append left there, so no index need be touched.
     """
 
     saga_id: str
@@ -91,6 +92,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float
     finished_at: float | None = None
     problem: str | None = None
+    steady: bool = False
     birth: Birth | None = None
     snapshot: Snapshot | None = None
 
@@ -251,24 +253,35 @@ class Store(Protocol):
 
         Raises StoreTooNew where a newer sagafsm wrote it, StoreUnavailable where it cannot be reached.
         """
+        ...
 
     async def close(self) -> None:
         """Give back every connection and thread. Closing twice does nothing."""
+        ...
 
     async def check(self) -> Durability:
         """Look at the server's settings and say how durable an acknowledged append is."""
+        ...
 
-    async def commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
-        """Write a batch of appends of different sagas; one result per append, in order."""
+    def commit(self, batch: Sequence[Append]) -> Awaitable[Sequence[AppendResult]]:
+        """Write a batch of appends of different sagas; one result per append, in order.
+
+        An ``async`` method will do. One that begins the work when it is called, and returns a future, lets the store
+        write while the event loop goes on.
+        """
+        ...
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, StoredSaga]:
         """Read sagas whole, each in one view; ids that do not exist are missing from the answer."""
+        ...
 
     async def events(self, saga_id: str, after: int = 0) -> Sequence[StoredEvent]:
         """Read a saga's events with a number above ``after``, in order (its whole log, whatever the snapshot)."""
+        ...
 
     async def find(self, where: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
         """Find records, oldest first, page by page."""
+        ...
 
     async def claim(
         self, worker_id: str, kinds: Sequence[str], *, limit: int, saga_ids: Sequence[str] | None = None
@@ -279,33 +292,43 @@ class Store(Protocol):
         whether due or not (terminal ones excepted). A worker never claims what it owns already. A worker whose own
         record is missing or has expired claims nothing.
         """
+        ...
 
     async def release(self, saga_id: str, *, worker_id: str, fence: int) -> bool:
         """Give a saga back as it is. False where the fence or the owner has changed: then nothing happens."""
+        ...
 
     async def heartbeat(self, worker_id: str, ttl: float) -> Worker:
         """Register the worker or renew its lease for ``ttl`` seconds from now, by the store's clock."""
+        ...
 
     async def workers(self) -> Sequence[Worker]:
         """Every worker record, expired ones included."""
+        ...
 
     async def retire(self, worker_id: str) -> None:
         """Forget a worker: what it owns can be claimed at once. Heartbeats of a retired id register it anew."""
+        ...
 
     async def now(self) -> float:
         """The store's clock."""
+        ...
 
     async def counts(self) -> Sequence[Count]:
         """How many sagas there are, by kind, state and flags."""
+        ...
 
     async def purge(self, finished_before: float, *, limit: int = 500) -> int:
         """Delete up to ``limit`` terminal sagas that finished before, each whole; return how many."""
+        ...
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
         """Remember a definition's shape (JSON) under its kind; a kind's shape never changes."""
+        ...
 
     async def definitions(self) -> Mapping[str, bytes]:
         """Every shape remembered, by kind."""
+        ...
 
 
 @runtime_checkable
@@ -314,6 +337,7 @@ class SupportsWakeups(Protocol):
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Return soon after another process has written, at the latest after ``timeout`` seconds."""
+        ...
 
 
 def check_id(value: str, what: str = "saga id") -> str:
