@@ -20,8 +20,7 @@ import attrs
 import msgspec
 from rich.console import Console
 
-from sagafsm import Orchestrator
-from sagafsm.core.events import Event
+from sagafsm import Event, Orchestrator, SagaInstance
 
 from .audit import ORDERS, OUTCOMES, Evidence, Report, audit, read_evidence
 from .books import PARTICIPANTS
@@ -55,14 +54,18 @@ class Settings:
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What a demo came to. ``killed_at``: how many orders had ended; ``seconds``: how long the sagas took."""
+    """What a demo came to.
+
+    ``killed_at``: how many orders had ended; ``seconds``: how long the sagas took. ``example``: the saga of one failed
+    order, and ``timeline`` its history.
+    """
 
     settings: Settings
     evidence: Evidence
     report: Report
     killed_at: int | None
     seconds: float
-    example: str | None
+    example: SagaInstance | None
     timeline: Sequence[Event]
 
 
@@ -158,7 +161,7 @@ def conduct(settings: Settings, advance: Callable[[int, str], None] = lambda don
             participant.stop(timeout=10.0)
     (settings.folder / OUTCOMES).write_bytes(b"".join(msgspec.json.encode(report) + b"\n" for report in reports))
     evidence = read_evidence(settings.folder)
-    example = _example(evidence)
+    example, timeline = asyncio.run(_story(settings, _longest(evidence)))
     return Result(
         settings=settings,
         evidence=evidence,
@@ -166,7 +169,7 @@ def conduct(settings: Settings, advance: Callable[[int, str], None] = lambda don
         killed_at=killed_at,
         seconds=seconds,
         example=example,
-        timeline=[] if example is None else asyncio.run(_history(settings, example)),
+        timeline=timeline,
     )
 
 
@@ -232,12 +235,15 @@ def _run_jobs(
     return reports, killed_at
 
 
-def _example(evidence: Evidence) -> str | None:
+def _longest(evidence: Evidence) -> str | None:
     """The failed order with the longest story."""
     failed = [outcome for outcome in evidence.outcomes.values() if outcome.state == "failed"]
-    return max(failed, key=lambda outcome: (outcome.events, outcome.order_id)).order_id if failed else None
+    return max(failed, key=lambda outcome: (outcome.calls, outcome.order_id)).order_id if failed else None
 
 
-async def _history(settings: Settings, order_id: str) -> list[Event]:
+async def _story(settings: Settings, order_id: str | None) -> tuple[SagaInstance | None, list[Event]]:
+    if order_id is None:
+        return None, []
     async with Orchestrator(settings.store, sagas=[OrderFulfillment], worker=False) as orchestrator:
-        return await orchestrator.history(settings.prefix + order_id)
+        saga_id = settings.prefix + order_id
+        return await orchestrator.get(saga_id), await orchestrator.history(saga_id)

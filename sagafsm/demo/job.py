@@ -62,7 +62,7 @@ def _outcome(order: Order, saga: SagaInstance, lifted: int) -> Outcome:
         stuck=saga.stuck,
         step=error.step if error else None,
         reason=str(error) if error else None,
-        events=saga.version,
+        calls=sum(view.attempts + view.compensation_attempts for view in saga.steps.values()),
         forward_retries=max(0, saga.steps["confirm"].attempts - 1),
         lifted=lifted,
     )

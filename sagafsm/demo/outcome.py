@@ -8,9 +8,10 @@ import msgspec
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the job's report.
 
-    ``state``, ``outcome`` and ``stuck`` are the saga's, ``step`` and ``reason`` say why it failed. ``events`` is the
-    length of its log, ``forward_retries`` how often the step after the pivot had to be tried again, ``lifted`` how
-    often an operator had to lift the saga out of being stuck.
+    ``state``, ``outcome`` and ``stuck`` are the saga's, ``step`` and ``reason`` say why it failed. ``calls``: the
+    attempts that ended, those of compensations included (calls that the kill cut short are not in it, so that a seed
+    repeats it). ``forward_retries``: how often the step after the pivot had to be tried again. ``lifted``: how often
+    an operator had to lift the saga out of being stuck.
     """
 
     order_id: str
@@ -19,6 +20,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stuck: bool = False
     step: str | None = None
     reason: str | None = None
-    events: int = 0
+    calls: int = 0
     forward_retries: int = 0
     lifted: int = 0

@@ -15,11 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sagafsm.core.events import Event
+from sagafsm import Event, SagaInstance
+from sagafsm.core.diagram import definition_diagram
+from sagafsm.declare import definition_of
 
 from .books import Books
 from .faults import Fault
 from .outcome import Outcome
+from .saga import OrderFulfillment
 
 if TYPE_CHECKING:
     from .demo import Result
@@ -39,8 +42,11 @@ def bar(console: Console, total: int) -> Generator[Callable[[int, str], None], N
 def show(console: Console, result: Result, total_seconds: float) -> None:
     """Print the diagram, one failed order, the counts, the faults and the audit."""
     evidence, settings = result.evidence, result.settings
+    console.rule("the saga")
+    console.print(diagram(), markup=False, highlight=False)
     if result.example is not None:
-        console.rule(f"one failed order: {result.example}")
+        console.rule(f"one failed order: {result.example.saga_id}")
+        console.print(diagram(result.example), markup=False, highlight=False)
         console.print(timeline(result.timeline))
     console.rule("the orders")
     console.print(counts(list(evidence.outcomes.values())))
@@ -60,6 +66,15 @@ def show(console: Console, result: Result, total_seconds: float) -> None:
         f"{settings.orders} orders{killed}: {settings.orders / result.seconds:.0f} sagas/s over {result.seconds:.1f} s"
         f" (kill and restart included), {total_seconds:.1f} s in all; --seed {settings.seed} repeats it."
     )
+
+
+def diagram(saga: SagaInstance | None = None) -> str:
+    """The diagram of the demo's definition, or of one saga's way through it."""
+    shape = definition_of(OrderFulfillment).shape
+    if saga is None:
+        return definition_diagram(shape, format="text")
+    states = {name: view.state.value for name, view in saga.steps.items()}
+    return definition_diagram(shape, format="text", states=states, saga_state=saga.state.value)
 
 
 def counts(outcomes: Sequence[Outcome]) -> Table:
@@ -102,7 +117,10 @@ def faults(books: Books, outcomes: Mapping[str, Outcome]) -> Table:
 
 def timeline(events: Sequence[Event]) -> Table:
     """A saga's history, a line an event, in milliseconds from its beginning."""
-    table = Table("ms", "event", "step", "attempt", "", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("ms", "event", "step", "attempt"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("")
     for event in events:
         table.add_row(
             f"{(event.at - events[0].at) * 1000:.0f}",
