@@ -13,13 +13,16 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from ..core.commands import Delivery
+from ..core.definition import SagaDefinition
 from ..core.errors import InvalidInput
 from ..core.events import Event
 from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 from ..core.retry import RetryPolicy
 from ..store import Store
+from .diagnosis import Diagnosis
 from .handle import Handle
+from .inspection import Remedy, Stats
 from .orchestrator import Definable, Orchestrator
 from .settings import Settings
 
@@ -66,6 +69,7 @@ class SyncOrchestrator:
         compensation_retry: RetryPolicy | None = None,
         hooks: Sequence[Any] = (),
         settings: Settings | None = None,
+        migrate: bool = True,
     ) -> None:
         self._orchestrator = Orchestrator(
             store,
@@ -78,6 +82,7 @@ class SyncOrchestrator:
             compensation_retry=compensation_retry,
             hooks=hooks,
             settings=settings,
+            migrate=migrate,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -310,9 +315,25 @@ class SyncOrchestrator:
         while (saga := self._wait(_next(sagas))) is not None:
             yield saga
 
-    def purge(self, *, finished_before: float, limit: int | None = None) -> int:
+    def purge(self, *, finished_before: float, limit: int | None = None, dry_run: bool = False) -> int:
         """See :meth:`Orchestrator.purge`."""
-        return self._wait(self._orchestrator.purge(finished_before=finished_before, limit=limit))
+        return self._wait(self._orchestrator.purge(finished_before=finished_before, limit=limit, dry_run=dry_run))
+
+    def definition_for(self, saga_id: str) -> SagaDefinition:
+        """See :meth:`Orchestrator.definition_for`."""
+        return self._wait(self._orchestrator.definition_for(saga_id))
+
+    def stats(self) -> Stats:
+        """See :meth:`Orchestrator.stats`."""
+        return self._wait(self._orchestrator.stats())
+
+    def remedies(self, saga: SagaInstance) -> list[Remedy]:
+        """See :meth:`Orchestrator.remedies`."""
+        return self._wait(self._orchestrator.remedies(saga))
+
+    def doctor(self) -> Diagnosis:
+        """See :meth:`Orchestrator.doctor`."""
+        return self._wait(self._orchestrator.doctor())
 
 
 async def _next(sagas: AsyncIterator[SagaInstance]) -> SagaInstance | None:

@@ -25,7 +25,9 @@ from ..core.payload import NotReadable, NotStorable, decode, encode
 from ..core.retry import RetryPolicy
 from ..declare import Saga, definition_of
 from ..store import Filter, Store, check_id, open_store
+from . import inspection
 from .birth import check_tags, create_saga
+from .diagnosis import Diagnosis, diagnose
 from .engine import Engine
 from .environment import Environment
 from .handle import Handle
@@ -46,7 +48,8 @@ class Orchestrator:
     ``lease``: seconds for which a process that has vanished keeps its sagas. ``poll_interval``: seconds between two
     looks for work. ``drain_timeout``: seconds that running calls are given to end when leaving. ``retry`` and
     ``compensation_retry``: for sagas that name none. ``hooks``: objects with ``before_step(ctx)``,
-    ``after_step(ctx, outcome)``, ``on_transition(instance, event)``.
+    ``after_step(ctx, outcome)``, ``on_transition(instance, event)``. ``migrate`` false: raise StoreUnavailable where
+    the store does not exist or its schema is not up to date, instead of making it so.
 
     Use it as ``async with Orchestrator(…) as orchestrator``; entering opens the store and starts the worker.
     """
@@ -65,6 +68,7 @@ class Orchestrator:
         hooks: Sequence[Any] = (),
         settings: Settings | None = None,
         environment: Environment | None = None,
+        migrate: bool = True,
     ) -> None:
         for name, value in (("lease", lease), ("poll_interval", poll_interval)):
             if not value > 0:
@@ -84,6 +88,7 @@ class Orchestrator:
         self._drain_timeout = drain_timeout
         self._hooks = tuple(hooks)
         self._works = worker
+        self._migrate = migrate
         self._environment = environment or Environment()
         self._engine_: Engine | None = None
         self._worker_: Worker | None = None
@@ -109,7 +114,7 @@ class Orchestrator:
     async def __aenter__(self) -> Self:
         if self._engine_ is not None:
             raise InvalidInput("this orchestrator is open already; make another one")
-        await self._store.setup()
+        await self._store.setup(migrate=self._migrate)
         engine = Engine(
             self._store,
             self._definitions,
@@ -475,9 +480,30 @@ class Orchestrator:
         )
         return self._reader.find(where, limit)
 
-    async def purge(self, *, finished_before: float, limit: int | None = None) -> int:
-        """Delete sagas that ended more than ``finished_before`` seconds ago, each whole; return how many."""
+    async def purge(self, *, finished_before: float, limit: int | None = None, dry_run: bool = False) -> int:
+        """Delete sagas that ended more than ``finished_before`` seconds ago, each whole; return how many.
+
+        ``dry_run`` only counts them.
+        """
+        if dry_run:
+            return await inspection.purgeable(self._engine, finished_before, limit)
         return await self._reader.purge(finished_before, limit)
+
+    async def definition_for(self, saga_id: str) -> SagaDefinition:
+        """The definition that a saga runs by; without functions where only the store remembers it."""
+        return await inspection.definition_of_saga(self._engine, check_id(saga_id))
+
+    async def stats(self) -> inspection.Stats:
+        """How many sagas there are, by definition, state and flags."""
+        return await inspection.stats(self._engine)
+
+    async def remedies(self, saga: SagaInstance) -> list[inspection.Remedy]:
+        """What a person can do about a stuck saga."""
+        return await inspection.remedies(self._engine, saga)
+
+    async def doctor(self) -> Diagnosis:
+        """What is wrong with the store, its workers and its sagas, and how to mend it. Changes nothing."""
+        return await diagnose(self._engine)
 
 
 def _text(value: str, what: str) -> str:

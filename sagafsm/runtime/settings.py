@@ -21,6 +21,11 @@ from ..core.retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
 _SECRET = re.compile(r"://[^/@\s]*@")
 
 
+def redact(url: str) -> str:
+    """A store URL as it may be shown: without user and password."""
+    return _SECRET.sub("://***@", url)
+
+
 def _positive(_: Any, field: attrs.Attribute[Any], value: float) -> None:
     if not value > 0:
         raise SettingsError(f"setting {field.name}: must be above 0, got {value!r}")
@@ -42,7 +47,7 @@ class Settings:
     ``store_patience``: seconds for which a failing store is tried again before an error is raised.
     """
 
-    store: str = attrs.field(default="sqlite:///sagas.db", repr=lambda url: repr(_SECRET.sub("://***@", url)))
+    store: str = attrs.field(default="sqlite:///sagas.db", repr=lambda url: repr(redact(url)))
     namespace: str = attrs.field(default="default", validator=_name)
     env: str = attrs.field(default="prod", validator=_name)
     retry_max_attempts: int = attrs.field(default=3, validator=_positive)
