@@ -19,6 +19,7 @@ from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.events import SagaEvent
 from ..core.instance import SagaInstance
+from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..store import Append, Birth, Committed, Conflict, Duplicate, NewEvent, Refused, Snapshot
 from .context import StepContext
@@ -45,6 +46,7 @@ def append_for(
     due_at: float | None,
     now: float,
     attention: bool = False,
+    steady: bool = False,
     birth: Birth | None = None,
 ) -> Append:
     """The append that takes a saga to ``progress`` by these events."""
@@ -67,6 +69,7 @@ def append_for(
         attention=attention,
         updated_at=now,
         finished_at=progress.finished_at,
+        steady=steady,
         birth=birth,
         snapshot=snapshot,
     )
@@ -84,6 +87,7 @@ class Driver:
         "_closing",
         "_cut",
         "_live",
+        "_record",
         "_strands",
         "_timer",
         "_timerless",
@@ -104,6 +108,7 @@ class Driver:
         self.let_go = False
         self.due_at: float | None = None  # when the saga is due again, once it is let go
         self._live = 0  # calls that have begun, or are about to, and have not ended
+        self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
         self._turn: asyncio.Future[None] | None = None  # resolved when the decision that is being stored is stored
         self._strands: dict[asyncio.Task[None], str] = {}
         self._bodies: dict[str, asyncio.Future[Any]] = {}
@@ -126,6 +131,7 @@ class Driver:
     def born(self, calls: Sequence[c.Call], now: float) -> None:
         """The saga was created by an append that began these calls."""
         self._live = len(calls)
+        self._record = (self.progress.state, False, False, True)
         for call in calls:
             self._spawn(call)
         self._set_timer(now)
@@ -200,10 +206,22 @@ class Driver:
             owner = due_at = None
         if not decision.events and owner is not None:
             return True  # nothing new, and the saga stays here
-        append = append_for(engine, progress, decision.events, fence=self.fence, owner=owner, due_at=due_at, now=now)
+        # The record says already that the saga is ours and due (should we die), unless something of it changes now.
+        record = (progress.state, progress.stuck, progress.suspended, running > 0)
+        append = append_for(
+            engine,
+            progress,
+            decision.events,
+            fence=self.fence,
+            owner=owner,
+            due_at=due_at,
+            now=now,
+            steady=record == self._record and running > 0,
+        )
         result = await engine.journal.commit(append)
         if type(result) is Committed or type(result) is Duplicate:
             self.progress = progress
+            self._record = record
             if owner is None:
                 self.let_go, self.due_at = True, due_at
             return True
@@ -221,6 +239,7 @@ class Driver:
         if stored is None or stored.record.fence != self.fence or stored.record.owner != self.engine.worker_id:
             self.abandon()
             raise LostOwnership(self.saga_id)
+        self._record = None
         start = self.engine.snapshot_of(stored)
         self.progress = replay(self.saga_id, stored.events, start)
 

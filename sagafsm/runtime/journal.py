@@ -10,7 +10,7 @@ Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Sequence
 
 from ..core.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from ..store import Append, AppendResult, Store
@@ -20,16 +20,23 @@ _Entry = tuple[Append, "asyncio.Future[AppendResult]"]
 
 
 class Journal:
-    """Writes appends in batches. ``patience``: seconds for which a failing store is tried again."""
+    """Writes appends in batches. ``patience``: seconds for which a failing store is tried again.
+
+    Sagas that were written together come back together. So that the store does not stand still while they are dealt
+    with, nor they while it writes, a batch is closed when half of what is usually under way has come.
+    """
 
     def __init__(self, store: Store, environment: Environment, *, patience: float = 10.0, cap: int = 1000) -> None:
         self._store = store
         self._environment = environment
         self._patience = patience
         self._cap = cap
-        self._waiting: deque[_Entry] = deque()
-        self._writers: set[asyncio.Task[None]] = set()
-        self._idle: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[_Entry] = []
+        self._writing = 0
+        self._enough = 1
+        self._scheduled = False
+        self._retries: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Future[None] | None = None
         self._closed = False
 
     def commit(self, append: Append) -> asyncio.Future[AppendResult]:
@@ -39,63 +46,89 @@ class Journal:
         """
         if self._closed:
             raise StoreUnavailable("this orchestrator is closed; nothing was written")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[AppendResult] = loop.create_future()
+        future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, future))
-        if self._idle:
-            wake = self._idle.popleft()
-            if not wake.done():
-                wake.set_result(None)
-        elif len(self._writers) < self._store.batches:
-            task = loop.create_task(self._write_batches(), name="sagafsm journal")
-            self._writers.add(task)
-            task.add_done_callback(self._writers.discard)
+        self._flush_in_time()
         return future
 
     async def close(self) -> None:
         """Write what is waiting, then stop."""
         self._closed = True
-        for wake in self._idle:
-            if not wake.done():
-                wake.set_result(None)
-        if self._writers:
-            await asyncio.wait(self._writers)
+        while self._waiting or self._writing:
+            self._flush_what_came()
+            if self._writing:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
 
-    async def _write_batches(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            while not self._waiting:
-                if self._closed:
-                    return
-                wake = loop.create_future()
-                self._idle.append(wake)
-                await wake
-            batch = [self._waiting.popleft() for _ in range(min(self._cap, len(self._waiting)))]
-            await self._write(batch)
+    def _flush_in_time(self) -> None:
+        """Write now if enough has come; else once everybody who is about to write has had a chance to join."""
+        if self._waiting and self._writing < self._store.batches:
+            if len(self._waiting) >= self._enough:
+                self._flush()
+            elif not self._scheduled:
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._flush_what_came)
 
-    async def _write(self, batch: list[_Entry]) -> None:
-        appends = [append for append, _ in batch]
+    def _flush_what_came(self) -> None:
+        self._scheduled = False
+        while self._waiting and self._writing < self._store.batches:
+            self._flush()
+
+    def _flush(self) -> None:
+        batch, self._waiting = self._waiting[: self._cap], self._waiting[self._cap :]
+        self._writing += 1
         try:
-            results = await self._store.commit(appends)
+            answer: asyncio.Future[Sequence[AppendResult]]
+            answer = asyncio.ensure_future(self._store.commit([append for append, _ in batch]))
         except StoreError as exc:
-            try:
-                results = await self._again(appends, exc)
-            except StoreError as final:
-                self._fail(batch, final)
-                return
-        except BaseException as exc:
-            self._fail(
-                batch, OutcomeUnknown(f"the write was cut short ({type(exc).__name__}); it may have been applied")
-            )
-            raise
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_exception(exc)
+        answer.add_done_callback(lambda done: self._answered(batch, done))
+
+    def _answered(self, batch: list[_Entry], answer: asyncio.Future[Sequence[AppendResult]]) -> None:
+        error: BaseException | None
+        if answer.cancelled():
+            error = OutcomeUnknown("the write was cut short; it may have been applied")
+        else:
+            error = answer.exception()
+        if error is None:
+            self._written(batch, answer.result())
+        elif isinstance(error, (StoreUnavailable, OutcomeUnknown)):
+            task = asyncio.get_running_loop().create_task(self._write_again(batch, error), name="sagafsm journal")
+            self._retries.add(task)
+            task.add_done_callback(self._retries.discard)
+        else:
+            self._failed(batch, error)
+
+    def _written(self, batch: list[_Entry], results: Sequence[AppendResult]) -> None:
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
+        self._next(len(batch))
 
-    def _fail(self, batch: list[_Entry], error: StoreError) -> None:
+    def _failed(self, batch: list[_Entry], error: BaseException) -> None:
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)
+        self._next(len(batch))
+
+    def _next(self, written: int) -> None:
+        self._writing -= 1
+        self._enough = max(1, (written + len(self._waiting)) // 2)
+        self._flush_in_time()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def _write_again(self, batch: list[_Entry], first: StoreError) -> None:
+        try:
+            results = await self._again([append for append, _ in batch], first)
+        except StoreError as exc:
+            self._failed(batch, exc)
+        except BaseException as exc:
+            self._failed(batch, OutcomeUnknown(f"the write was cut short by {type(exc).__name__}"))
+            raise
+        else:
+            self._written(batch, results)
 
     async def _again(self, appends: list[Append], first: StoreError) -> list[AppendResult]:
         """Hand the batch in again until the store answers; raise the last error when patience is over."""

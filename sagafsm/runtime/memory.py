@@ -125,6 +125,11 @@ class MemoryStore:
         for seq, event in enumerate(append.events, append.expected_version + 1):
             saga.events.append(StoredEvent(seq, event.type, event.at, event.data))
             saga.append_ids.append(append.append_id)
+        if append.snapshot is not None:
+            saga.snapshot = append.snapshot
+        if append.steady:
+            saga.record = replace(saga.record, version=version, updated_at=append.updated_at)
+            return Committed(version)
         saga.record = replace(
             saga.record,
             version=version,
@@ -139,8 +144,6 @@ class MemoryStore:
             finished_at=append.finished_at,
             problem=append.problem,
         )
-        if append.snapshot is not None:
-            saga.snapshot = append.snapshot
         return Committed(version)
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, StoredSaga]:

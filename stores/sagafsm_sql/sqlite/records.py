@@ -86,25 +86,10 @@ def read_saga(row: Sequence[Any]) -> StoredSaga:
     )
 
 
-def is_plain(append: Append) -> bool:
-    """Whether the shorter of the two updates will do: a saga on its way, without flags."""
-    return not (
-        append.finished_at is not None
-        or append.outcome is not None
-        or append.stuck
-        or append.suspended
-        or append.attention
-        or append.problem is not None
-    )
-
-
-def plain_values(append: Append) -> tuple[Any, ...]:
+def steady_values(append: Append) -> tuple[Any, ...]:
     """The row of ``advance_sagas``."""
     expected = append.expected_version
-    return (
-        expected + len(append.events), append.state, append.owner, append.due_at, append.updated_at,
-        append.saga_id, expected, append.fence,
-    )  # fmt: skip
+    return (expected + len(append.events), append.updated_at, append.saga_id, expected, append.fence)
 
 
 def _columns(append: Append) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,8 +154,8 @@ class SQLiteStore:
 
     # --- writing ---
 
-    async def commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
-        return await self._write(lambda: self._commit(batch))
+    def commit(self, batch: Sequence[Append]) -> Awaitable[Sequence[AppendResult]]:
+        return self._write(lambda: self._commit(batch))
 
     def _commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
         with self._writer.transaction() as cursor:

@@ -16,7 +16,7 @@ from sagafsm.store import Append, AppendResult, Committed, Conflict, Duplicate, 
 
 from ..queries import SIZES, Queries
 from .errors import POISON
-from .records import birth_values, is_plain, plain_values, update_values
+from .records import birth_values, steady_values, update_values
 
 
 class Batch:
@@ -35,8 +35,8 @@ class Batch:
                 self.creates.append(birth_values(append, append.birth))
                 for key, value in append.birth.tags.items():
                     self.tags.append((append.saga_id, key, value))
-            elif is_plain(append):
-                self.advances.append(plain_values(append))
+            elif append.steady:
+                self.advances.append(steady_values(append))
             else:
                 self.updates.append(update_values(append))
             for event in append.events:

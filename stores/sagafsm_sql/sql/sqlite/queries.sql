@@ -9,13 +9,13 @@ VALUES
 ON CONFLICT (id) DO NOTHING
 
 -- name: advance_sagas
+-- A saga on its way: no column that an index holds is set, so no index is written.
 UPDATE sagas
-   SET version = u.column1, state = u.column2, outcome = NULL, stuck = 0, suspended = 0, owner = u.column3,
-       due_at = u.column4, attention = 0, updated_at = u.column5, finished_at = NULL, problem = NULL
+   SET version = u.column1, updated_at = u.column2
   FROM (VALUES
-/* rows */ (?, ?, ?, ?, ?, ?, ?, ?)
+/* rows */ (?, ?, ?, ?, ?)
        ) AS u
- WHERE sagas.id = u.column6 AND sagas.version = u.column7 AND sagas.fence = u.column8
+ WHERE sagas.id = u.column3 AND sagas.version = u.column4 AND sagas.fence = u.column5
 
 -- name: update_sagas
 UPDATE sagas
