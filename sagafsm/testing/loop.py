@@ -1,0 +1,328 @@
+"""A deterministic event loop on virtual time: every order of what is ready can be chosen, and no test sleeps.
+
+What must stay true: time moves only when nothing is ready, and then it jumps to the next timer; who runs next is
+decided by ``choose`` and by nothing else, so the same choices give the same run; nothing outside this thread is
+waited for. Where the real loop would hang, this one raises: Deadlock when nobody can go on, Livelock when nobody stops.
+
+It carries whole engines: every task belongs to a *process* (a context variable that tasks hand down), and a process
+can be killed, which is not a cancellation: its tasks just never run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import sys
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
+
+LOGGER = logging.getLogger("asyncio")
+PROCESS: ContextVar[str] = ContextVar("sagafsm_process", default="")
+
+T = TypeVar("T")
+
+
+class Deadlock(AssertionError):
+    """Nothing is ready and no timer is set, but what is run has not ended: it would wait for ever."""
+
+
+class Livelock(AssertionError):
+    """More steps than allowed were made: something goes round in circles."""
+
+
+class _Outside:
+    """An operation of real event loops that reaches out of this process."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, loop: object, owner: type) -> Any:
+        raise NotImplementedError(
+            f"a loop on virtual time has no {self._name}(): real input and output happen in real time; "
+            "replace the function that does it, in a SagaTestHarness with configure_result"
+        )
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """Runs coroutines on virtual time, in one thread.
+
+    ``choose(n)`` picks which of ``n`` ready callbacks runs next, from 0 to n-1 (default: the one that waits longest).
+    ``start``: the time at the beginning, in seconds. ``max_steps``: callbacks after which Livelock is raised.
+    """
+
+    def __init__(
+        self, choose: Callable[[int], int] | None = None, *, start: float = 0.0, max_steps: int = 50_000_000
+    ) -> None:
+        self.steps = 0
+        self.max_steps = max_steps
+        self._choose = choose
+        self._now = start
+        self._ready: deque[tuple[asyncio.Handle, str]] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, str]] = []
+        self._count = 0  # timers set so far: those of one instant stay in this order
+        self._idle: list[asyncio.Future[float | None]] = []
+        self._dead: set[str] = set()
+        self._held: list[asyncio.Task[Any]] = []  # of dead processes: never run, never closed before the loop is
+        self._contexts: weakref.WeakKeyDictionary[asyncio.Task[Any], Context] = weakref.WeakKeyDictionary()
+        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._running = self._stopping = self._closed = False
+        self._handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+
+    # --- running ---
+
+    def run_until_complete(self, future: Awaitable[T]) -> T:  # type: ignore[override]
+        """Run until this is done, and return its result. Raises Deadlock and Livelock."""
+        task = asyncio.ensure_future(future, loop=self)
+        try:
+            self._run(task.done)
+        except BaseException:
+            if isinstance(task, asyncio.Task):
+                _forget(task)
+            raise
+        return task.result()
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop`."""
+        self._stopping = False
+        self._run(lambda: self._stopping)
+
+    def stop(self) -> None:
+        """End :meth:`run_forever` after the callback that runs now."""
+        self._stopping = True
+
+    def _run(self, until: Callable[[], bool]) -> None:
+        if self._closed:
+            raise RuntimeError("this loop is closed")
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("another event loop runs in this thread; run this one in a thread of its own")
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._finalize)
+        asyncio._set_running_loop(self)
+        self._running = True
+        try:
+            while not until():
+                self._step()
+        finally:
+            self._running = False
+            asyncio._set_running_loop(None)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _step(self) -> None:
+        ready = self._ready
+        if not ready:
+            self._nothing_ready()
+            return
+        if self._choose is not None and len(ready) > 1:
+            place = self._choose(len(ready))
+            ready.rotate(-place)
+            handle, process = ready.popleft()
+            ready.rotate(place)
+        else:
+            handle, process = ready.popleft()
+        if handle.cancelled() or process in self._dead:
+            return
+        self.steps += 1
+        if self.steps > self.max_steps:
+            raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self._now:g} s)")
+        handle._run()
+
+    def _nothing_ready(self) -> None:
+        next_timer = self.next_timer()
+        if self._idle:
+            idle, self._idle = self._idle, []
+            for future in idle:
+                if not future.done():
+                    future.set_result(next_timer)
+        elif next_timer is None:
+            raise Deadlock(f"nothing is ready and no timer is set at {self._now:g} s: all wait for one another")
+        else:
+            self._now = max(self._now, next_timer)
+            while self._timers and self._timers[0][0] <= self._now:
+                _, _, timer, process = heapq.heappop(self._timers)
+                timer._scheduled = False  # type: ignore[attr-defined]
+                self._ready.append((timer, process))
+
+    def next_timer(self) -> float | None:
+        """When time next moves to, if nobody sets an earlier timer; None where no timer is set."""
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    async def idle(self) -> float | None:
+        """Wait until nothing more happens at this instant; then :meth:`next_timer`."""
+        future: asyncio.Future[float | None] = self.create_future()
+        self._idle.append(future)
+        return await future
+
+    # --- processes ---
+
+    def kill(self, process: str) -> None:
+        """End everything that runs in a context where ``PROCESS`` is this, without a last word.
+
+        What runs at this moment goes on until it next waits.
+        """
+        self._dead.add(process)
+        for task in asyncio.all_tasks(self):
+            if _process(self._contexts[task]) == process:
+                _forget(task)
+                asyncio._unregister_task(task)  # else whoever cleans up would wait for it
+                self._held.append(task)
+        self._ready = deque(entry for entry in self._ready if entry[1] != process)
+        self._timers = [entry for entry in self._timers if entry[3] != process]
+        heapq.heapify(self._timers)
+
+    # --- scheduling ---
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        """Run a callback once those that are ready have had their turn, or as ``choose`` says."""
+        if self._closed:
+            raise RuntimeError("this loop is closed")
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append((handle, _process(context)))
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback in ``delay`` seconds of virtual time."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a virtual time."""
+        if self._closed:
+            raise RuntimeError("this loop is closed")
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer, _process(context)))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are dropped when their turn comes, or here when most are."""
+        self._cancelled += 1
+        if self._cancelled > 100 and self._cancelled > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if not entry[2].cancelled()]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    _cancelled = 0
+
+    def time(self) -> float:
+        """The virtual time, in seconds."""
+        return self._now
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Any, *, name: str | None = None, context: Context | None = None, **options: Any
+    ) -> asyncio.Task[Any]:
+        """A task of this loop, in the process that makes it."""
+        context = copy_context() if context is None else context
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context, **options)
+        self._contexts[task] = context
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Call a function here and now: a thread would run on a time of its own, in an order of its own."""
+        future: asyncio.Future[T] = self.create_future()
+        asyncio._set_running_loop(None)  # in its thread the function would not see this loop either
+        try:
+            future.set_result(func(*args))
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            asyncio._set_running_loop(self)
+        return future
+
+    # --- the rest of a loop ---
+
+    def is_running(self) -> bool:
+        """Whether it runs now."""
+        return self._running
+
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def close(self) -> None:
+        """Drop everything that is still planned."""
+        if self._running:
+            raise RuntimeError("a loop that runs cannot be closed")
+        self._closed = True
+        self._ready.clear()
+        self._timers.clear()
+        for task in asyncio.all_tasks(self):
+            _forget(task)
+        self._held.clear()
+
+    def get_debug(self) -> bool:
+        """Debugging of asyncio is off."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """There is nothing to switch on."""
+
+    def set_exception_handler(
+        self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
+    ) -> None:
+        """Who is told of errors that nobody caught (None: the log)."""
+        self._handler = handler
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """An error that nobody caught."""
+        if self._handler is not None:
+            self._handler(self, context)
+        else:
+            LOGGER.error("%s: %r", context.get("message"), context, exc_info=context.get("exception"))
+
+    default_exception_handler = call_exception_handler
+
+    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generators.discard(generator)
+        if not self._closed:
+            self.create_task(generator.aclose())
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close the asynchronous generators that were not run to their end."""
+        for generator in list(self._generators):
+            await generator.aclose()
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is no executor."""
+
+
+_OUTSIDE = """
+    create_connection create_server create_unix_connection create_unix_server create_datagram_endpoint start_tls
+    connect_accepted_socket getaddrinfo getnameinfo sendfile sock_accept sock_connect sock_recv sock_recv_into
+    sock_recvfrom sock_sendall sock_sendto sock_sendfile add_reader add_writer connect_read_pipe connect_write_pipe
+    subprocess_exec subprocess_shell add_signal_handler
+"""
+for _name in _OUTSIDE.split():
+    setattr(VirtualLoop, _name, _Outside(_name))
+
+
+def running_loop() -> VirtualLoop:
+    """The virtual loop that runs here. Raises RuntimeError where none does."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise RuntimeError("the event loop that runs here is a real one, not a VirtualLoop")
+    return loop
+
+
+def _process(context: Context | None) -> str:
+    return PROCESS.get() if context is None else context.get(PROCESS, "")
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """The task is dropped on purpose: asyncio need not report it."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
