@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import attrs
+import msgspec
 
 from . import backward, forward, verbs
 from . import commands as c
@@ -23,8 +23,7 @@ from .turn import Surroundings, Turn
 CHILD_CHECK = (1.0, 60.0)  # seconds between two looks at a sub-saga: at first, at most
 
 
-@attrs.frozen
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What follows from one input: events to store, the progress after them, and commands to carry out then."""
 
     events: Sequence[e.SagaEvent]
@@ -57,9 +56,10 @@ def decide(
 
 def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> None:
     state = turn.progress.state
-    if state is SagaState.STARTED and not isinstance(given, (c.Begin, c.TakenOver, c.Tick)) and _untouched(turn):
-        return  # created, not yet asked to run: it keeps what it is told
-    if state is SagaState.STARTED or state is SagaState.PENDING:
+    if state is SagaState.STARTED and not isinstance(given, (c.Begin, c.TakenOver, c.Tick)):
+        if turn.progress.abort is None:
+            return  # created, not yet asked to run: it keeps what it is told
+    if state is SagaState.PENDING or state is SagaState.STARTED:
         if candidates is None or turn.progress.deadline is not None:
             forward.timers(turn)
         if candidates is None and not turn.halted and forward.failing(turn) is None:
@@ -68,10 +68,6 @@ def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> No
     if turn.progress.state is SagaState.COMPENSATING:
         backward.compensation_timers(turn)
         backward.go_back(turn)
-
-
-def _untouched(turn: Turn) -> bool:
-    return turn.progress.abort is None
 
 
 def next_wake(definition: SagaDefinition, progress: Progress, now: float) -> float | None:

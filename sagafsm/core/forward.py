@@ -29,18 +29,25 @@ def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
     if turn.halted:
         return
     queue = list(turn.definition.steps if candidates is None else candidates)
-    steps, followers = turn.definition.steps, turn.definition.followers
     for name in queue:  # grows as steps end at once
-        if turn.progress.steps[name].state is StepState.WAITING and all(
-            turn.progress.steps[before].done for before in steps[name].after
-        ):
+        if _is_ready(turn, name):
             start(turn, name)
             if turn.progress.steps[name].done:
-                queue.extend(followers[name])
+                queue.extend(turn.definition.followers[name])
     if turn.progress.troubled:
         settle_troubles(turn)
     if turn.progress.done == len(turn.progress.steps) and turn.progress.state is SagaState.PENDING:
         turn.emit(e.SagaCompleted())
+
+
+def _is_ready(turn: Turn, name: str) -> bool:
+    steps = turn.progress.steps
+    if steps[name].state is not StepState.WAITING:
+        return False
+    for before in turn.definition.steps[name].after:  # noqa: SIM110 - asked for every step of every saga
+        if not steps[before].done:
+            return False
+    return True
 
 
 def start(turn: Turn, name: str) -> None:
@@ -145,9 +152,12 @@ def call_ended(turn: Turn, ended: CallEnded) -> None:
         turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, child=child))
         return
     handler = spec.forward(call.via)
-    if ended.kind is OutcomeKind.SUCCEEDED and handler is not None and handler.awaits_reply:
-        until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
-        turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, until=until))
+    if ended.kind is OutcomeKind.SUCCEEDED:
+        if handler is not None and handler.awaits_reply:
+            until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
+            turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, until=until))
+        else:
+            turn.succeed(call.step, ended.result, "call")
         return
     attempt_ended(turn, call.step, ended.kind, ended.result, ended.error, final=ended.final)
 

@@ -84,14 +84,15 @@ class Driver:
 
     __slots__ = (
         "_bodies",
+        "_busy",
         "_closing",
         "_cut",
         "_live",
+        "_queue",
         "_record",
         "_strands",
         "_timer",
         "_timerless",
-        "_turn",
         "definition",
         "due_at",
         "engine",
@@ -109,7 +110,8 @@ class Driver:
         self.due_at: float | None = None  # when the saga is due again, once it is let go
         self._live = 0  # calls that have begun, or are about to, and have not ended
         self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
-        self._turn: asyncio.Future[None] | None = None  # resolved when the decision that is being stored is stored
+        self._busy = False  # a decision is being stored
+        self._queue: list[asyncio.Future[None]] = []  # those who wait for it
         self._strands: dict[asyncio.Task[None], str] = {}
         self._bodies: dict[str, asyncio.Future[Any]] = {}
         self._cut: set[str] = set()
@@ -154,10 +156,10 @@ class Driver:
 
         ``ended``: how many live calls this input is the end of.
         """
-        while self._turn is not None:
-            await asyncio.wait({self._turn})
+        if self._busy:
+            await self._my_turn()
         engine = self.engine
-        turn = self._turn = asyncio.get_running_loop().create_future()
+        self._busy = True
         try:
             while True:
                 if self.let_go:
@@ -172,8 +174,7 @@ class Driver:
             self._live += len(calls)
         finally:
             self._live -= ended
-            self._turn = None
-            turn.set_result(None)
+            self._done()
         # After the turn: a hook may well ask something of this very saga.
         if decision.events and (engine.listens or self.let_go or self.progress.parent_id is not None):
             await engine.stored(self, decision.events)
@@ -184,6 +185,22 @@ class Driver:
         elif not (self._timerless and calls):
             self._set_timer(now)
         return decision, calls
+
+    async def _my_turn(self) -> None:
+        """Wait until no decision of this saga is being stored."""
+        while self._busy:
+            future = asyncio.get_running_loop().create_future()
+            self._queue.append(future)
+            await future
+
+    def _done(self) -> None:
+        """A decision was stored: let those who waited for it try again."""
+        self._busy = False
+        if self._queue:
+            queue, self._queue = self._queue, []
+            for future in queue:
+                if not future.done():
+                    future.set_result(None)
 
     async def _append(self, decision: Decision, now: float, running: int) -> bool:
         """Store a decision; False: somebody else wrote first, decide again on what is there now.
@@ -245,16 +262,15 @@ class Driver:
 
     async def refresh(self) -> None:
         """Somebody else has written to the saga: read it and act on it."""
-        while self._turn is not None:
-            await asyncio.wait({self._turn})
+        if self._busy:
+            await self._my_turn()
         if self.let_go:
             return
-        turn = self._turn = asyncio.get_running_loop().create_future()
+        self._busy = True
         try:
             await self._read_again()
         finally:
-            self._turn = None
-            turn.set_result(None)
+            self._done()
         await self.apply(c.Tick())
 
     # --- carrying out ---

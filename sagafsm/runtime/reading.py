@@ -71,10 +71,11 @@ class Reader:
 
     async def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> SagaInstance:
         """Wait until a saga is terminal or stuck (or suspended). Raises TimeoutError."""
+        work = self._until(saga_id, lambda saga: saga.state.terminal or saga.stuck or (suspended and saga.suspended))
+        if timeout is None:
+            return await work
         async with asyncio.timeout(timeout):
-            return await self._until(
-                saga_id, lambda saga: saga.state.terminal or saga.stuck or (suspended and saga.suspended)
-            )
+            return await work
 
     async def _until(self, saga_id: str, settled: Callable[[SagaInstance], bool]) -> SagaInstance:
         engine, pause = self._engine, FIRST_LOOK
