@@ -53,6 +53,13 @@ def finish(record: Record, *, at: float = 1_700_000_100.0, **changes: Any) -> Ap
     return _append(record.saga_id, record.version, record.fence, {"events": events(1)} | end | changes)
 
 
+def steady(record: Record, **changes: Any) -> Append:
+    """An append of one event that leaves the rest of the record as it is, and says so."""
+    kept = ("state", "outcome", "stuck", "suspended", "owner", "due_at", "attention", "finished_at", "problem")
+    values = {name: getattr(record, name) for name in kept}
+    return follow(record, **(values | {"steady": True} | changes))
+
+
 def _append(saga_id: str, version: int, fence: int, values: dict[str, Any]) -> Append:
     defaults: dict[str, Any] = {
         "saga_id": saga_id,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from msgspec.structs import asdict, replace
 
 from ...store import Committed, Conflict, Duplicate, Exists, Fenced, NewEvent, Refused, Snapshot, Store
-from ..appends import create, events, finish, follow
+from ..appends import create, events, finish, follow, steady
 from .base import LONG, StoreTests, commit, nothing_changed, owned, read, whole
 
 
@@ -204,6 +204,22 @@ class AppendConformance(StoreTests):
         nasty = "'; DROP TABLE sagas; -- {$where: 1} \" % _ * ? :1 $1 \\ \n"
         record = await commit(store, create("s", correlation_id=nasty, tags={nasty: nasty}, problem=nasty))
         assert (record.correlation_id, record.tags, record.problem) == (nasty, {nasty: nasty}, nasty)
+
+    async def test_a_steady_append_leaves_the_rest_of_the_record_as_it_is(self, store: Store) -> None:
+        await commit(store, create("s", due_at=1.5, state="compensating", stuck=True, problem="why"))
+        await store.heartbeat("w", LONG)
+        (saga,) = (await store.claim("w", ["Order@1"], limit=1)).sagas
+        record = await commit(store, steady(saga.record, events=events(2)))
+        assert record == replace(saga.record, version=4, updated_at=record.updated_at)
+        assert record.updated_at > saga.record.created_at
+        await whole(store, "s")
+
+    async def test_a_steady_append_needs_version_and_fence(self, store: Store) -> None:
+        record = await commit(store, create("s", fence=2))
+        before = await read(store, "s")
+        assert await store.commit([steady(replace(record, version=1))]) == [Conflict(2)]
+        assert await store.commit([steady(replace(record, fence=1))]) == [Fenced(2)]
+        await nothing_changed(store, before)
 
     async def test_a_finished_saga_takes_appends_like_any_other(self, store: Store) -> None:
         record = await commit(store, finish(await commit(store, create("s"))))

@@ -187,6 +187,20 @@ class RecordOnlyIsUnguarded(MemoryStore):
         return super()._append(append) if append.events else unguarded(self, append, expected_version=True, fence=True)
 
 
+@planted("test_a_steady_append_leaves_the_rest_of_the_record_as_it_is")
+class SteadyIsBegun(MemoryStore):
+    def _write(self, saga, append):
+        if append.steady:
+            append = replace(append, steady=False, due_at=None, stuck=False)
+        return super()._write(saga, append)
+
+
+@planted("test_a_steady_append_needs_version_and_fence")
+class SteadyIsUnguarded(MemoryStore):
+    def _append(self, append):
+        return unguarded(self, append, expected_version=True, fence=True) if append.steady else super()._append(append)
+
+
 @planted("test_what_was_written_at_birth_never_changes")
 class BirthCanChange(MemoryStore):
     def _write(self, saga, append):

@@ -1,0 +1,42 @@
+"""Whatever is asked of them in whatever order, the stores answer as the memory store does."""
+
+import hypothesis
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from sagafsm.testing.stateful import store_machine
+from sagafsm_sql import SQLStore
+from tests.stores.planted import appends, claims, keeping, reading
+
+SETTINGS = hypothesis.settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+async def sqlite():
+    store = SQLStore.from_url("sqlite://")
+    await store.setup()
+    return store
+
+
+TestSQLite = store_machine(sqlite).TestCase
+TestSQLite.settings = SETTINGS
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        appends.NoFenceCheck,
+        appends.EveryConflictADuplicate,
+        appends.SnapshotOffByOne,
+        claims.ClaimsFromTheLiving,
+        claims.ReleaseIsUnconditional,
+        keeping.PurgesTheLiving,
+        reading.CountsByStateOnly,
+    ],
+)
+def test_the_machine_finds_a_planted_bug(planted):
+    async def open_store():
+        return planted()
+
+    searching = hypothesis.settings(SETTINGS, max_examples=500, database=None, phases=[hypothesis.Phase.generate])
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(store_machine(open_store), settings=searching)
