@@ -15,7 +15,8 @@ import msgspec
 
 from .errors import StoreCorrupt, StoreTooNew
 from .events import EVENT_TYPES, Event, SagaEvent
-from .progress import Progress, evolve
+from .fold import evolve
+from .progress import Progress
 
 encode_event = msgspec.json.Encoder().encode
 _encode_snapshot = msgspec.json.Encoder().encode

@@ -56,9 +56,9 @@ def decide(
 
 def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> None:
     state = turn.progress.state
-    if state is SagaState.STARTED and not isinstance(given, (c.Begin, c.TakenOver, c.Tick)):
-        if turn.progress.abort is None:
-            return  # created, not yet asked to run: it keeps what it is told
+    told = not isinstance(given, (c.Begin, c.TakenOver, c.Tick))
+    if told and state is SagaState.STARTED and turn.progress.abort is None:
+        return  # created, not yet asked to run: it keeps what it is told
     if state is SagaState.PENDING or state is SagaState.STARTED:
         if candidates is None or turn.progress.deadline is not None:
             forward.timers(turn)

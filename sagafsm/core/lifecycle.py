@@ -1,7 +1,8 @@
 """THE transition tables: the five states of a saga, the states of a step, and what leads from one to another.
 
-What must stay true: every change of state in the library goes through :func:`move_saga` or :func:`move_step`; every diagram is drawn from
-these tables; a pair of state and trigger that is not in the table is an error that names both, never ignored.
+What must stay true: every change of state in the library goes through :func:`move_saga` or :func:`move_step`; every
+diagram is drawn from these tables; a pair of state and trigger that is not in the table is an error that names both,
+never ignored.
 
 Declared with `transitions`, and compiled once into a dictionary, because a shared ``Machine`` costs 6 µs a trigger
 and the dictionary 0.1 µs; a test holds the two against each other for every pair.

@@ -13,9 +13,10 @@ import msgspec
 from . import events as e
 from .commands import AbortChild, Call, CancelCall, Command, Delivery, Role
 from .definition import SagaDefinition
+from .fold import evolve
 from .keys import Purpose, derived_key, templated_key
 from .lifecycle import SagaState, StepState
-from .progress import Progress, StepProgress, evolve
+from .progress import Progress, StepProgress
 from .retry import RetryPolicy
 from .step import StepDefinition
 

@@ -17,9 +17,11 @@ from ..core import events as e
 from ..core.decider import decide, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import InvalidInput, SagaConflict, StoreError
-from ..core.progress import Progress, evolve
+from ..core.fold import evolve
+from ..core.progress import Progress
 from ..store import Birth, Committed, Duplicate, Exists, check_id
-from .driver import Driver, append_for
+from .appending import append_for
+from .driver import Driver
 
 if TYPE_CHECKING:
     from .engine import Engine

@@ -13,66 +13,20 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core import commands as c
-from ..core.codec import encode_event, encode_snapshot, replay
+from ..core.codec import replay
 from ..core.decider import Decision, decide, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
-from ..core.events import SagaEvent
 from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 from ..core.progress import Progress
-from ..store import Append, Birth, Committed, Conflict, Duplicate, NewEvent, Refused, Snapshot
+from ..store import Committed, Conflict, Duplicate, Refused
+from .appending import append_for
 from .context import StepContext
 from .invoke import Interrupted
 
 if TYPE_CHECKING:
     from .engine import Engine
-
-SNAPSHOT_EVERY = 100
-
-
-def new_events(events: Iterable[SagaEvent], at: float) -> list[NewEvent]:
-    """Events as they go into an append."""
-    return [NewEvent(type(event).__name__, at, encode_event(event)) for event in events]
-
-
-def append_for(
-    engine: Engine,
-    progress: Progress,
-    events: Sequence[SagaEvent],
-    *,
-    fence: int,
-    owner: str | None,
-    due_at: float | None,
-    now: float,
-    attention: bool = False,
-    steady: bool = False,
-    birth: Birth | None = None,
-) -> Append:
-    """The append that takes a saga to ``progress`` by these events."""
-    before = progress.version - len(events)
-    snapshot = None
-    if progress.version // SNAPSHOT_EVERY > before // SNAPSHOT_EVERY:
-        snapshot = Snapshot(version=progress.version, data=encode_snapshot(progress))
-    return Append(
-        saga_id=progress.saga_id,
-        append_id=engine.environment.append_id(),
-        expected_version=before,
-        fence=fence,
-        events=new_events(events, now),
-        state=progress.state.value,
-        outcome=progress.outcome,
-        stuck=progress.stuck,
-        suspended=progress.suspended,
-        owner=owner,
-        due_at=due_at,
-        attention=attention,
-        updated_at=now,
-        finished_at=progress.finished_at,
-        steady=steady,
-        birth=birth,
-        snapshot=snapshot,
-    )
 
 
 class LostOwnership(Exception):

@@ -2,7 +2,8 @@
 
 What must stay true: nobody waits for a timer; an append that comes alone is written at once, and what comes while a
 batch is being written goes together into the next. A saga has at most one append under way. When the store cannot
-say whether it applied a batch, the same batch is handed in again: every append carries its id, so none is applied twice.
+say whether it applied a batch, the same batch is handed in again: every append carries its id, so none is applied
+twice.
 
 Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database Systems", 1984.
 """
@@ -10,7 +11,7 @@ Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from ..core.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from ..store import Append, AppendResult, Store
@@ -35,6 +36,7 @@ class Journal:
         self._writing = 0
         self._enough = 1
         self._scheduled = False
+        self._answers: set[asyncio.Future[Sequence[AppendResult]]] = set()
         self._retries: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
@@ -78,14 +80,15 @@ class Journal:
         batch, self._waiting = self._waiting[: self._cap], self._waiting[self._cap :]
         self._writing += 1
         try:
-            answer: asyncio.Future[Sequence[AppendResult]]
-            answer = asyncio.ensure_future(self._store.commit([append for append, _ in batch]))
+            answer = _begun(self._store.commit([append for append, _ in batch]))
         except StoreError as exc:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(exc)
+        self._answers.add(answer)
         answer.add_done_callback(lambda done: self._answered(batch, done))
 
     def _answered(self, batch: list[_Entry], answer: asyncio.Future[Sequence[AppendResult]]) -> None:
+        self._answers.discard(answer)
         error: BaseException | None
         if answer.cancelled():
             error = OutcomeUnknown("the write was cut short; it may have been applied")
@@ -149,3 +152,7 @@ class Journal:
         if doubtful and not isinstance(error, OutcomeUnknown):
             raise OutcomeUnknown(f"the write may have been applied, and the store cannot be asked: {error}") from error
         raise error
+
+
+def _begun(work: Awaitable[Sequence[AppendResult]]) -> asyncio.Future[Sequence[AppendResult]]:
+    return asyncio.ensure_future(work)

@@ -19,7 +19,8 @@ from ..core.instance import SagaInstance
 from ..core.progress import Progress
 from ..core.shape import definition_from_shape
 from ..store import Append, Committed, Duplicate, Record, Refused, StoredSaga
-from .driver import LostOwnership, append_for
+from .appending import append_for
+from .driver import LostOwnership
 
 if TYPE_CHECKING:
     from .engine import Engine

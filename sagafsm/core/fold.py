@@ -1,0 +1,402 @@
+"""The fold: from one progress and one event to the next progress.
+
+What must stay true: ``evolve`` is a function of its arguments only (no clock, no registry, no randomness); it accepts
+every prefix of a legal log and refuses an illegal event with an error that names it; it never looks at the
+definition, so a log can be read where the code is not at hand. Each event raises ``version`` by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from . import events as e
+from .errors import StoreCorrupt
+from .lifecycle import SagaState, StepState, move_saga, move_step
+from .progress import MAX_EVENTS, WAITING_STEP, Progress, StepProgress
+
+
+def evolve(progress: Progress | None, event: e.SagaEvent, at: float) -> Progress:
+    """The progress after one more event, which happened ``at``. Raises StoreCorrupt for an event that cannot be."""
+    if progress is None:
+        if not isinstance(event, e.SagaStarted):
+            raise StoreCorrupt(f"a log must begin with SagaStarted, not {type(event).__name__}")
+        return _born(event, at)
+    try:
+        fold = FOLDS[type(event)]
+    except KeyError:
+        raise StoreCorrupt(f"saga {progress.saga_id}: no second {type(event).__name__} is possible") from None
+    return fold(progress, event, at)
+
+
+def fold(log: Iterable[tuple[e.SagaEvent, float]], start: Progress | None = None) -> Progress:
+    """The progress after all these (event, time) pairs, from the beginning or from a snapshot."""
+    progress = start
+    for event, at in log:
+        progress = evolve(progress, event, at)
+    if progress is None:
+        raise StoreCorrupt("a saga without any event")
+    return progress
+
+
+def _born(event: e.SagaStarted, at: float) -> Progress:
+    return Progress(
+        saga_id=event.saga_id,
+        saga_type=event.saga_type,
+        definition_version=event.definition_version,
+        fingerprint=event.fingerprint,
+        state=SagaState.STARTED,
+        data=event.data,
+        steps=dict.fromkeys(event.steps, WAITING_STEP),
+        correlation_id=event.correlation_id,
+        created_at=at,
+        updated_at=at,
+        version=1,
+        parent_id=event.parent_id,
+        parent_step=event.parent_step,
+        tags=event.tags,
+        deadline=event.deadline,
+    )
+
+
+def _step(progress: Progress, name: str) -> StepProgress:
+    try:
+        return progress.steps[name]
+    except KeyError:
+        raise StoreCorrupt(f"saga {progress.saga_id}: its log names an unknown step {name!r}") from None
+
+
+def _with(progress: Progress, at: float, name: str, step: StepProgress, **changes: Any) -> Progress:
+    steps = {**progress.steps, name: step}
+    return replace(progress, steps=steps, version=progress.version + 1, updated_at=at, **changes)
+
+
+def _plain(progress: Progress, at: float, **changes: Any) -> Progress:
+    return replace(progress, version=progress.version + 1, updated_at=at, **changes)
+
+
+def _to(progress: Progress, name: str, step: StepProgress, trigger: str) -> StepState:
+    return move_step(step.state, trigger, progress.saga_id, name)
+
+
+def _saga_to(progress: Progress, trigger: str) -> SagaState:
+    return move_saga(progress.state, trigger, progress.saga_id)
+
+
+def _begun(progress: Progress) -> SagaState:
+    """The saga's state once a step has moved."""
+    state = progress.state
+    return _saga_to(progress, "begin") if state is SagaState.STARTED else state
+
+
+def _troubled(before: StepState, after: StepState) -> int:
+    bad = (StepState.FAILED, StepState.UNKNOWN)
+    return (after in bad) - (before in bad)
+
+
+def _remember(progress: Progress, message_id: str | None) -> frozenset[str]:
+    return progress.message_ids if message_id is None else progress.message_ids | {message_id}
+
+
+# --- forward ---
+
+
+def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
+    step = _step(p, event.step)
+    state = _to(p, event.step, step, "start")
+    if step is WAITING_STEP and event.via == "action":  # by far the most frequent case
+        new = StepProgress(
+            state=state, attempts=event.attempt, interruptions=event.interruption, calling=True, started_at=at
+        )
+        return _with(p, at, event.step, new, state=_begun(p))
+    fresh = event.via != step.via
+    new = replace(
+        step,
+        state=state,
+        via=event.via,
+        attempts=event.attempt,
+        base=event.attempt - 1 if fresh or step.again else step.base,
+        interruptions=event.interruption,
+        open=(step.open or event.interruption > step.interruptions) and not fresh,
+        calling=True,
+        waiting=None,
+        waiting_name=None,
+        due_at=None,
+        started_at=at,
+        again=False,
+        halted=False,
+    )
+    return _with(p, at, event.step, new, state=_begun(p), troubled=p.troubled + _troubled(step.state, state))
+
+
+def _reply_awaited(p: Progress, event: e.ReplyAwaited, at: float) -> Progress:
+    step = _step(p, event.step)
+    waiting = "child" if event.child else "reply"
+    new = replace(step, calling=False, waiting=waiting, waiting_name=event.child, due_at=event.until)
+    return _with(p, at, event.step, new)
+
+
+def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step,
+        state=_to(p, event.step, step, "start"),
+        waiting=event.kind,
+        waiting_name=event.name,
+        due_at=event.until,
+        started_at=at,
+    )
+    return _with(p, at, event.step, new, state=_begun(p))
+
+
+def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
+    step = _step(p, event.step)
+    state = _to(p, event.step, step, "succeed")
+    changes: dict[str, Any] = {}
+    if event.by == "signal" and step.waiting_name is not None:
+        first = next((i for i, signal in enumerate(p.signals) if signal.name == step.waiting_name), None)
+        if first is None:
+            raise StoreCorrupt(f"saga {p.saga_id}, step {event.step}: consumes a signal that never came")
+        changes["signals"] = p.signals[:first] + p.signals[first + 1 :]
+    if event.message_id is not None:
+        changes["message_ids"] = _remember(p, event.message_id)
+    if step.state is not StepState.RUNNING:
+        changes["troubled"] = p.troubled + _troubled(step.state, state)
+    new = replace(
+        step,
+        state=state,
+        calling=False,
+        probing=False,
+        waiting=None,
+        due_at=None,
+        result=event.result,
+        error=None,
+        ended=p.version + 1,
+        again=False,
+        halted=False,
+    )
+    return _with(p, at, event.step, new, done=p.done + 1, **changes)
+
+
+def _attempt_failed(p: Progress, event: e.AttemptFailed, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step,
+        calling=False,
+        open=step.open or event.open,
+        waiting="backoff" if event.retry_at is not None else None,
+        waiting_name=None,
+        due_at=event.retry_at,
+        error=event.error,
+        halted=event.retry_at is None,
+    )
+    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+
+
+def _step_ended_badly(
+    p: Progress, event: e.StepFailed | e.StepUnknown, at: float, trigger: str, open_: bool
+) -> Progress:
+    step = _step(p, event.step)
+    state = _to(p, event.step, step, trigger)
+    new = replace(
+        step,
+        state=state,
+        calling=False,
+        probing=False,
+        open=open_,
+        waiting=None,
+        due_at=None,
+        error=event.error,
+        ended=p.version + 1,
+        again=False,
+        halted=False,
+    )
+    return _with(
+        p,
+        at,
+        event.step,
+        new,
+        state=_begun(p),
+        troubled=p.troubled + _troubled(step.state, state),
+        message_ids=_remember(p, event.message_id),
+    )
+
+
+def _step_failed(p: Progress, event: e.StepFailed, at: float) -> Progress:
+    return _step_ended_badly(p, event, at, "fail", False)
+
+
+def _step_unknown(p: Progress, event: e.StepUnknown, at: float) -> Progress:
+    return _step_ended_badly(p, event, at, "lose", True)
+
+
+def _step_skipped(p: Progress, event: e.StepSkipped, at: float) -> Progress:
+    step = _step(p, event.step)
+    state = _to(p, event.step, step, "skip")
+    new = replace(step, state=state, ended=p.version + 1, probing=False, waiting=None, due_at=None, again=False)
+    troubled = p.troubled + _troubled(step.state, state)
+    return _with(p, at, event.step, new, state=_begun(p), done=p.done + 1, troubled=troubled)
+
+
+def _probe_started(p: Progress, event: e.ProbeStarted, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step,
+        probes=event.attempt,
+        probe_base=event.attempt - 1 if step.again else step.probe_base,
+        probe_interruptions=event.interruption,
+        probing=True,
+        waiting=None,
+        due_at=None,
+        started_at=at,
+        again=False,
+        halted=False,
+    )
+    return _with(p, at, event.step, new)
+
+
+def _probe_failed(p: Progress, event: e.ProbeFailed, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step,
+        probing=False,
+        waiting="backoff" if event.retry_at is not None else None,
+        due_at=event.retry_at,
+        error=event.error,
+        halted=event.retry_at is None,
+    )
+    return _with(p, at, event.step, new)
+
+
+def _signal_received(p: Progress, event: e.SignalReceived, at: float) -> Progress:
+    return _plain(p, at, signals=(*p.signals, event), message_ids=_remember(p, event.message_id))
+
+
+# --- backward ---
+
+
+def _compensation_started(p: Progress, event: e.CompensationStarted, at: float) -> Progress:
+    state = _saga_to(p, "undo" if event.undo else "compensate")
+    return _plain(p, at, state=state, cause=event.cause, finished_at=None)
+
+
+def _compensation_attempt_started(p: Progress, event: e.CompensationAttemptStarted, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step,
+        state=_to(p, event.step, step, "undo"),
+        compensation_attempts=event.attempt,
+        compensation_base=event.attempt - 1 if step.again else step.compensation_base,
+        compensation_interruptions=event.interruption,
+        calling=True,
+        waiting=None,
+        waiting_name=None,
+        due_at=None,
+        started_at=at,
+        again=False,
+    )
+    return _with(p, at, event.step, new)
+
+
+def _compensation_reply_awaited(p: Progress, event: e.CompensationReplyAwaited, at: float) -> Progress:
+    step = _step(p, event.step)
+    waiting = "child" if event.child else "reply"
+    new = replace(step, calling=False, waiting=waiting, waiting_name=event.child, due_at=event.until)
+    return _with(p, at, event.step, new)
+
+
+def _compensation_attempt_failed(p: Progress, event: e.CompensationAttemptFailed, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step, calling=False, waiting="backoff", waiting_name=None, due_at=event.retry_at, compensation_error=event.error
+    )
+    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+
+
+def _compensation_failed(p: Progress, event: e.CompensationFailed, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(
+        step,
+        state=_to(p, event.step, step, "give_up"),
+        calling=False,
+        waiting=None,
+        due_at=None,
+        compensation_error=event.error,
+    )
+    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+
+
+def _step_compensated(p: Progress, event: e.StepCompensated, at: float) -> Progress:
+    step = _step(p, event.step)
+    new = replace(step, state=_to(p, event.step, step, "undone"), calling=False, waiting=None, due_at=None, again=False)
+    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+
+
+def _compensation_waived(p: Progress, event: e.CompensationWaived, at: float) -> Progress:
+    step = _step(p, event.step)
+    return _with(p, at, event.step, replace(step, waived=True, calling=False, waiting=None, due_at=None, again=False))
+
+
+# --- the saga as a whole ---
+
+
+def _saga_stuck(p: Progress, event: e.SagaStuck, at: float) -> Progress:
+    return _plain(p, at, stuck=True, stuck_reason=event.reason, stuck_step=event.step, stuck_child=event.child)
+
+
+def _saga_unstuck(p: Progress, event: e.SagaUnstuck, at: float) -> Progress:
+    steps = dict(p.steps)
+    for name in event.steps:
+        steps[name] = replace(_step(p, name), again=True)
+    return _plain(
+        p,
+        at,
+        steps=steps,
+        stuck=False,
+        stuck_reason=None,
+        stuck_step=None,
+        stuck_child=None,
+        event_budget=p.version + MAX_EVENTS,
+    )
+
+
+def _saga_completed(p: Progress, event: e.SagaCompleted, at: float) -> Progress:
+    return _plain(p, at, state=_saga_to(p, "complete"), finished_at=at)
+
+
+def _saga_failed(p: Progress, event: e.SagaFailed, at: float) -> Progress:
+    return _plain(p, at, state=_saga_to(p, "fail"), outcome=event.outcome, finished_at=at)
+
+
+FOLDS: Mapping[type[e.SagaEvent], Callable[[Progress, Any, float], Progress]] = {
+    e.AttemptStarted: _attempt_started,
+    e.ReplyAwaited: _reply_awaited,
+    e.WaitStarted: _wait_started,
+    e.StepSucceeded: _step_succeeded,
+    e.AttemptFailed: _attempt_failed,
+    e.StepFailed: _step_failed,
+    e.StepUnknown: _step_unknown,
+    e.StepSkipped: _step_skipped,
+    e.ProbeStarted: _probe_started,
+    e.ProbeFailed: _probe_failed,
+    e.SignalReceived: _signal_received,
+    e.CompensationStarted: _compensation_started,
+    e.CompensationAttemptStarted: _compensation_attempt_started,
+    e.CompensationReplyAwaited: _compensation_reply_awaited,
+    e.CompensationAttemptFailed: _compensation_attempt_failed,
+    e.CompensationFailed: _compensation_failed,
+    e.StepCompensated: _step_compensated,
+    e.CompensationWaived: _compensation_waived,
+    e.SagaStuck: _saga_stuck,
+    e.SagaUnstuck: _saga_unstuck,
+    e.SagaSuspended: lambda p, event, at: _plain(p, at, suspended=True),
+    e.SagaResumed: lambda p, event, at: _plain(p, at, suspended=False),
+    e.AbortRequested: lambda p, event, at: _plain(p, at, abort=event, turned_at=p.turned_at or p.version + 1),
+    e.DeadlineExpired: lambda p, event, at: _plain(
+        p, at, deadline_expired=True, turned_at=p.turned_at or p.version + 1
+    ),
+    e.SagaCompleted: _saga_completed,
+    e.SagaFailed: _saga_failed,
+}

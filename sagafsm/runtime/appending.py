@@ -1,0 +1,64 @@
+"""From decided events to the append that stores them.
+
+What must stay true: the record in an append says the same as its events do; a snapshot goes with them now and then, so
+that a long log need not be folded whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..core.codec import encode_event, encode_snapshot
+from ..core.events import SagaEvent
+from ..core.progress import Progress
+from ..store import Append, Birth, NewEvent, Snapshot
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+SNAPSHOT_EVERY = 100
+
+
+def new_events(events: Iterable[SagaEvent], at: float) -> list[NewEvent]:
+    """Events as they go into an append."""
+    return [NewEvent(type(event).__name__, at, encode_event(event)) for event in events]
+
+
+def append_for(
+    engine: Engine,
+    progress: Progress,
+    events: Sequence[SagaEvent],
+    *,
+    fence: int,
+    owner: str | None,
+    due_at: float | None,
+    now: float,
+    attention: bool = False,
+    steady: bool = False,
+    birth: Birth | None = None,
+) -> Append:
+    """The append that takes a saga to ``progress`` by these events."""
+    before = progress.version - len(events)
+    snapshot = None
+    if progress.version // SNAPSHOT_EVERY > before // SNAPSHOT_EVERY:
+        snapshot = Snapshot(version=progress.version, data=encode_snapshot(progress))
+    return Append(
+        saga_id=progress.saga_id,
+        append_id=engine.environment.append_id(),
+        expected_version=before,
+        fence=fence,
+        events=new_events(events, now),
+        state=progress.state.value,
+        outcome=progress.outcome,
+        stuck=progress.stuck,
+        suspended=progress.suspended,
+        owner=owner,
+        due_at=due_at,
+        attention=attention,
+        updated_at=now,
+        finished_at=progress.finished_at,
+        steady=steady,
+        birth=birth,
+        snapshot=snapshot,
+    )
