@@ -25,12 +25,15 @@ demo: $(VENV)/.demo
 test: lint
 	@$(PYTHON) -m pytest -q -n auto --dist loadfile
 
+# All of them run, so that one look shows everything.
 lint: $(VENV)/.dev
-	@$(TOOL)ruff check --quiet .
-	@$(TOOL)ruff format --check --quiet . || { echo "make: badly formatted; mend it with: $(TOOL)ruff format ."; exit 1; }
-	@$(TOOL)mypy --no-error-summary
-	@$(TOOL)basedpyright --level error
-	@$(TOOL)lint-imports --no-logo > $(VENV)/lint-imports.txt 2>&1 || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@failed=; \
+	$(TOOL)ruff check --quiet . || failed="$$failed ruff-check"; \
+	$(TOOL)ruff format --check --quiet . || failed="$$failed ruff-format"; \
+	$(TOOL)mypy --no-error-summary || failed="$$failed mypy"; \
+	$(TOOL)basedpyright --level error || failed="$$failed pyright"; \
+	$(TOOL)lint-imports --no-logo --no-cache > $(VENV)/imports.txt 2>&1 || { cat $(VENV)/imports.txt; failed="$$failed import-contracts"; }; \
+	[ -z "$$failed" ] || { echo "make: found something:$$failed" >&2; exit 1; }
 
 docs: $(VENV)/.dev
 	@$(PYTHON) docs/build_reference.py
