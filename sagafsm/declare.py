@@ -7,15 +7,15 @@ items, and never looked at again. A saga holds no state on ``self``: another pro
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .core.definition import OnCompensationFailure, SagaDefinition
 from .core.errors import DefinitionError
-from .core.location import caller, caller_names, location
+from .core.location import caller, location, names_around
 from .core.retry import RetryPolicy
-from .core.signature import annotations_of
 from .decorators import After, Declared, DeclaredStep, Method, sleep, step, subsaga, wait_for
 
 if TYPE_CHECKING:
@@ -207,12 +207,17 @@ def _input_of(cls: type) -> Any:
     if isinstance(found, typing.TypeVar):
         return Any
     if isinstance(found, (str, typing.ForwardRef)):
+        text = found if isinstance(found, str) else found.__forward_arg__
 
         def refers() -> None: ...
 
-        refers.__annotations__ = {"return": found if isinstance(found, str) else found.__forward_arg__}
-        names = {**vars(inspect.getmodule(cls) or typing), **caller_names()}
-        return annotations_of(refers, names).get("return", Any)
+        refers.__annotations__ = {"return": text}
+        module = sys.modules[cls.__module__]
+        names = {**vars(module), **names_around(cls.__qualname__, getattr(module, "__file__", None) or "")}
+        try:
+            return typing.get_type_hints(refers, localns=names)["return"]
+        except Exception as error:
+            raise DefinitionError(f"{cls.__name__}: the input type {text!r} cannot be resolved: {error}") from error
     return found
 
 

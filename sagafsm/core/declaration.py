@@ -15,7 +15,7 @@ import attrs
 
 from .errors import DefinitionError
 from .graph import ancestors
-from .location import caller, caller_names
+from .location import caller
 from .options import check_options, warn_about
 from .retry import RetryPolicy
 from .signature import Reader, settle_types
@@ -173,15 +173,15 @@ def compile_steps(items: Iterable[Item] | Mapping[str, StepDefinition]) -> Mappi
     check_steps(
         {name: StepDefinition(name=name, after=after[name], where=item.where) for name, (item, _) in plan.items()}
     )
-    earlier, names = ancestors(after), caller_names()
+    earlier = ancestors(after)
     steps: dict[str, StepDefinition] = {}
     for name, (item, before) in plan.items():
-        others = [other for other in plan if other not in earlier[name] and other != name]
-        reader = Reader(step=name, where=item.where, earlier=earlier[name], others=others, names=names)
+        reader = Reader(step=name, where=item.where, earlier=earlier[name], steps=plan.keys())
         steps[name] = _compile(item, before, reader)
     steps = settle_types(steps)
+    pivot = next((name for name, one in steps.items() if one.pivot), None)
     for name, (item, _) in plan.items():
-        warn_about(item, steps[name], steps, earlier)
+        warn_about(item, steps[name], pivot in earlier[name])
     return MappingProxyType(steps)
 
 

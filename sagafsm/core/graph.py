@@ -30,8 +30,8 @@ def find_cycle(after: After) -> tuple[str, ...] | None:
     return None
 
 
-def ancestors(after: After) -> Mapping[str, tuple[str, ...]]:
-    """For each step, every step that is certain to have ended before it starts, in the order of declaration.
+def ancestors(after: After) -> Mapping[str, frozenset[str]]:
+    """For each step, every step that is certain to have ended before it starts.
 
     ``after`` must be free of cycles and of unknown names.
     """
@@ -46,4 +46,4 @@ def ancestors(after: After) -> Mapping[str, tuple[str, ...]]:
                 continue
             found[name] = frozenset(after[name]).union(*(found[before] for before in after[name]))
             waiting.pop()
-    return {name: tuple(other for other in after if other in found[name]) for name in after}
+    return found

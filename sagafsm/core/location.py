@@ -34,10 +34,20 @@ def caller() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
 
-def caller_names() -> Mapping[str, Any]:
-    """The names that the user's code sees where it declares: types of a test or a factory function live there."""
-    frame = _user_frame()
-    return {**frame.f_globals, **frame.f_locals} if frame is not None else {}
+def names_around(qualname: str, filename: str) -> Mapping[str, Any]:
+    """The local names of the functions around a definition, as far as they are running: types of a test live there."""
+    running: dict[str, FrameType] = {}
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and "<locals>" in qualname:
+        if frame.f_code.co_filename == filename:
+            running.setdefault(frame.f_code.co_qualname, frame)
+        frame = frame.f_back
+    found: dict[str, Any] = {}
+    scope = qualname
+    while scope := scope.rpartition(".<locals>.")[0]:
+        if scope in running:
+            found = {**running[scope].f_locals, **found}
+    return found
 
 
 def unwrapped(function: Any) -> Any:

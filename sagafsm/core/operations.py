@@ -86,7 +86,7 @@ def _read(backend: str, operation: str, function: Callable[..., Any]) -> Operati
         names = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise DefinitionError(f"{who}: its parameters cannot be read; register a function of your own") from error
-    hints = annotations_of(function, {})
+    hints = annotations_of(function)
     rest = [one for one in names if one.name != "ctx" and one.default is one.empty]
     payload = next((one for one in names if one.name != "ctx"), None)
     if len(rest) > 1 or any(one.kind not in (one.POSITIONAL_OR_KEYWORD, one.POSITIONAL_ONLY) for one in rest):

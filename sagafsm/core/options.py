@@ -171,12 +171,10 @@ def _key_problem(key: Any) -> Iterator[str]:
 def warn_about(
     item: SingleItem,
     step: StepDefinition,
-    steps: Mapping[str, StepDefinition],
-    earlier: Mapping[str, Sequence[str]],
+    pivot_before: bool,
 ) -> None:
     """Say :class:`~sagafsm.DefinitionWarning`, at the line of the declaration, for options without effect."""
-    after_pivot = any(steps[name].pivot for name in earlier[step.name])
-    for problem in _useless(item, step, after_pivot):
+    for problem in _useless(item, step, pivot_before):
         place, _, line = step.where.rpartition(":")
         warnings.warn_explicit(
             f"step {step.name!r}: {problem}",

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import attrs
 
 from .errors import DefinitionError
-from .location import location, unwrapped
+from .location import location, names_around, unwrapped
 from .payload import unstorable
 from .retry import RetryPolicy
 from .step import Argument, Handler, StepDefinition
@@ -34,14 +34,13 @@ class Reader:
     """Reads the functions of one step.
 
     ``earlier``: the steps that are certain to have ended before this one, so that their results can be asked for.
-    ``others``: the remaining steps. ``names``: what an annotation may refer to beside the globals of its function.
+    ``steps``: all steps, in order.
     """
 
     step: str
     where: str
     earlier: Collection[str]
-    others: Collection[str]
-    names: Mapping[str, Any] = attrs.field(repr=False)
+    steps: Collection[str]
 
     def read(
         self,
@@ -59,7 +58,7 @@ class Reader:
                     raise self._unknown(function, role, argument.step)
             return attrs.evolve(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply)
         self._check_callable(function, role)
-        hints = annotations_of(function, self.names)
+        hints = annotations_of(function)
         arguments = tuple(self._arguments(function, role, hints))
         input_type = next((a.type for a in arguments if a.source == "input"), Any)
         result_type = Any if role in _UNDOES else _result_type(hints.get("return", Any), awaits_reply)
@@ -152,11 +151,12 @@ class Reader:
     def _unknown(self, function: Any, role: Role, name: str) -> DefinitionError:
         first = "the saga's input (its first parameter)"
         second = ["the action's result (its second)"] if role in _UNDOES else []
-        steps = [f"the results of the steps before it ({', '.join(self.earlier)})"] if self.earlier else []
+        earlier = [step for step in self.steps if step in self.earlier]
+        steps = [f"the results of the steps before it ({', '.join(earlier)})"] if earlier else []
         known = ", ".join([first, *second, "ctx", *steps])
-        if name in self.others:
+        if name in self.steps and name != self.step:
             way_out = f"{name!r} is a step, but not one that is certain to have ended by then; see its after="
-        elif close := get_close_matches(name, [*self.earlier, "ctx"], n=1):
+        elif close := get_close_matches(name, [*earlier, "ctx"], n=1):
             way_out = f"did you mean {close[0]!r}?"
         else:
             way_out = "rename it, or give it a default"
@@ -193,24 +193,26 @@ def is_async(function: Any) -> bool:
     )
 
 
-def annotations_of(function: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+def annotations_of(function: Any) -> dict[str, Any]:
     """The types in a signature; one that cannot be resolved (imported for type checkers only) is left out."""
     target = function
     while isinstance(target, functools.partial):
         target = target.func
     if isinstance(target, type):
         constructor = inspect.getattr_static(target, "__init__")
-        return {**annotations_of(constructor, names), "return": target}
+        return {**annotations_of(constructor), "return": target}
     if not inspect.isroutine(target):
         target = type(target).__call__
+    inner = unwrapped(target)
+    names = names_around(getattr(inner, "__qualname__", ""), location(inner).rpartition(":")[0])
+    visible = {**getattr(inner, "__globals__", {}), **names}
     try:
-        return typing.get_type_hints(target, include_extras=True)
+        return typing.get_type_hints(target, localns=visible, include_extras=True)
     except Exception:  # whatever an annotation does when it is looked at
-        return dict(_each_annotation(target, names))
+        return dict(_each_annotation(target, visible))
 
 
-def _each_annotation(target: Callable[..., Any], names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    visible = {**names, **getattr(unwrapped(target), "__globals__", {})}
+def _each_annotation(target: Callable[..., Any], visible: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, annotation in _raw_annotations(target).items():
 
         def one() -> None: ...
