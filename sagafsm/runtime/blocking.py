@@ -23,7 +23,8 @@ from ..store import Store
 from .diagnosis import Diagnosis
 from .handle import Handle
 from .inspection import Remedy, Stats
-from .orchestrator import Definable, Orchestrator
+from .orchestrator import Orchestrator
+from .session import Definable
 from .settings import Settings
 
 T = TypeVar("T")

@@ -1,0 +1,93 @@
+"""Looking at sagas: one, many, all of them in numbers; and clearing away those that are long done.
+
+What must stay true: looking changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+from ..core.codec import describe
+from ..core.definition import SagaDefinition
+from ..core.errors import InvalidInput, SagaNotFound
+from ..core.events import Event
+from ..core.instance import SagaInstance
+from ..core.lifecycle import SagaState
+from ..store import Filter, check_id
+from . import inspection
+from .diagnosis import Diagnosis, diagnose
+from .session import Session
+
+
+class Looking(Session):
+    """The verbs that read."""
+
+    async def get(self, saga_id: str) -> SagaInstance:
+        """A saga as it stands. Raises SagaNotFound; StoreCorrupt or StoreTooNew where its log cannot be read."""
+        return await self._reader.get(check_id(saga_id))
+
+    async def history(self, saga_id: str) -> list[Event]:
+        """Every event of a saga, in order. Raises SagaNotFound."""
+        events = await self._engine.store.events(check_id(saga_id))
+        if not events:
+            raise SagaNotFound(saga_id)
+        return [describe(saga_id, stored) for stored in events]
+
+    def find(
+        self,
+        *,
+        state: SagaState | str | None = None,
+        saga_type: str | None = None,
+        stuck: bool | None = None,
+        suspended: bool | None = None,
+        tags: Mapping[str, str] | None = None,
+        correlation_id: str | None = None,
+        older_than: float | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[SagaInstance]:
+        """Sagas, oldest first. ``older_than``: created more than so many seconds ago. Raises InvalidInput."""
+        where = Filter(
+            state=_state(state),
+            saga_type=saga_type,
+            stuck=stuck,
+            suspended=suspended,
+            tags=dict(tags or {}),
+            correlation_id=correlation_id,
+            older_than=None if older_than is None else self._engine.clock() - older_than,
+        )
+        return self._reader.find(where, limit)
+
+    async def purge(self, *, finished_before: float, limit: int | None = None, dry_run: bool = False) -> int:
+        """Delete sagas that ended more than ``finished_before`` seconds ago, each whole; return how many.
+
+        ``dry_run`` only counts them.
+        """
+        if dry_run:
+            return await inspection.purgeable(self._engine, finished_before, limit)
+        return await self._reader.purge(finished_before, limit)
+
+    async def definition_for(self, saga_id: str) -> SagaDefinition:
+        """The definition that a saga runs by; without functions where only the store remembers it."""
+        return await inspection.definition_of_saga(self._engine, check_id(saga_id))
+
+    async def stats(self) -> inspection.Stats:
+        """How many sagas there are, by definition, state and flags."""
+        return await inspection.stats(self._engine)
+
+    async def remedies(self, saga: SagaInstance) -> list[inspection.Remedy]:
+        """What a person can do about a stuck saga."""
+        return await inspection.remedies(self._engine, saga)
+
+    async def doctor(self) -> Diagnosis:
+        """What is wrong with the store, its workers and its sagas, and how to mend it. Changes nothing."""
+        return await diagnose(self._engine)
+
+
+def _state(state: SagaState | str | None) -> str | None:
+    if state is None:
+        return None
+    try:
+        return SagaState(state).value
+    except ValueError:
+        known = ", ".join(known.value for known in SagaState)
+        raise InvalidInput(f"{state!r} is no state of a saga; the states are: {known}") from None

@@ -1,0 +1,179 @@
+"""An orchestrator's session with its store: what is registered, what is open, how it is left.
+
+What must stay true: nothing is shared with another session of the same process; whatever was opened is closed, also
+when opening fails half-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from ..core.definition import SagaDefinition
+from ..core.errors import DefinitionError, InvalidInput
+from ..core.payload import NotReadable, NotStorable, decode, encode
+from ..core.retry import RetryPolicy
+from ..declare import Saga, definition_of
+from ..store import Store, open_store
+from .engine import Engine
+from .environment import Environment
+from .reading import Reader
+from .settings import Settings
+from .worker import Worker
+
+Definable = type[Saga[Any]] | SagaDefinition
+
+
+class Session:
+    """Opens and closes; the verbs build on it."""
+
+    def __init__(
+        self,
+        store: str | Store,
+        *,
+        sagas: Iterable[Definable],
+        worker: bool = True,
+        lease: float = 30.0,
+        poll_interval: float = 1.0,
+        drain_timeout: float = 10.0,
+        retry: RetryPolicy | None = None,
+        compensation_retry: RetryPolicy | None = None,
+        hooks: Sequence[Any] = (),
+        settings: Settings | None = None,
+        environment: Environment | None = None,
+        migrate: bool = True,
+    ) -> None:
+        for name, value in (("lease", lease), ("poll_interval", poll_interval)):
+            if not value > 0:
+                raise InvalidInput(f"{name} must be above 0 seconds, got {value!r}")
+        self._settings = settings or Settings()
+        self._retry = retry or self._settings.retry
+        self._compensation_retry = compensation_retry or self._settings.compensation_retry
+        self._store: Store = open_store(store) if isinstance(store, str) else store
+        self._definitions = self._registered(sagas)
+        self._latest: dict[str, SagaDefinition] = {}
+        for definition in self._definitions.values():
+            known = self._latest.get(definition.name)
+            if known is None or known.version < definition.version:
+                self._latest[definition.name] = definition
+        self._lease = lease
+        self._poll_interval = poll_interval
+        self._drain_timeout = drain_timeout
+        self._hooks = tuple(hooks)
+        self._works = worker
+        self._migrate = migrate
+        self._environment = environment or Environment()
+        self._engine_: Engine | None = None
+        self._worker_: Worker | None = None
+
+    def _registered(self, sagas: Iterable[Definable]) -> dict[str, SagaDefinition]:
+        """Every definition by its kind, sub-sagas included, with the policies that apply to it here."""
+        found: dict[str, SagaDefinition] = {}
+        queue = [definition_of(saga) for saga in sagas]
+        for definition in queue:  # grows by the sub-sagas
+            twin = next(
+                (d for d in found.values() if (d.name, d.version) == (definition.name, definition.version)), None
+            )
+            if twin is not None and twin.fingerprint != definition.fingerprint:
+                raise DefinitionError(
+                    f"two different definitions are both {definition.name} version {definition.version} "
+                    f"({twin.where or 'the first'} and {definition.where or 'the second'}); give one another version"
+                )
+            if twin is None:
+                found[definition.kind] = definition.with_defaults(self._retry, self._compensation_retry)
+                queue.extend(step.child for step in definition.steps.values() if step.child is not None)
+        return found
+
+    async def __aenter__(self) -> Self:
+        if self._engine_ is not None:
+            raise InvalidInput("this orchestrator is open already; make another one")
+        await self._store.setup(migrate=self._migrate)
+        engine = Engine(
+            self._store,
+            self._definitions,
+            self._settings,
+            self._environment,
+            self._hooks,
+            lease=self._lease,
+            hold=min(self._poll_interval, self._lease / 10),
+        )
+        worker = Worker(engine, poll_interval=self._poll_interval, polling=self._works)
+        try:
+            engine.clock.set(await self._store.now())
+            known = await self._store.definitions()
+            for kind, definition in self._definitions.items():
+                if kind not in known:
+                    await self._store.save_definition(kind, msgspec.json.encode(definition.shape))
+            self._engine_, self._worker_ = engine, worker
+            await worker.start()
+        except BaseException:
+            self._engine_ = self._worker_ = None
+            await self._store.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave: claim nothing more, let running calls end, cut off the rest, release what is owned."""
+        engine, worker = self._engine_, self._worker_
+        if engine is None or worker is None:
+            return
+        self._engine_ = self._worker_ = None
+        try:
+            engine.draining = True
+            await worker.stop()
+            await engine.close(self._drain_timeout)
+            await worker.retire()
+        finally:
+            await self._store.close()
+
+    @property
+    def _engine(self) -> Engine:
+        if self._engine_ is None:
+            raise InvalidInput(
+                "the orchestrator is not open: use it inside 'async with Orchestrator(…) as orchestrator:'"
+            )
+        return self._engine_
+
+    @property
+    def _worker(self) -> Worker:
+        self._engine  # noqa: B018 - raises where it is not open
+        assert self._worker_ is not None  # noqa: S101 - set and cleared together with the engine
+        return self._worker_
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self._engine)
+
+    @property
+    def store(self) -> Store:
+        """The store, for tools."""
+        return self._store
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def definitions(self) -> Mapping[str, SagaDefinition]:
+        """The definitions this process knows, by kind."""
+        return self._definitions
+
+    def _encode(self, value: Any, what: str, wanted: Any = Any) -> msgspec.Raw:
+        try:
+            raw = encode(value, what=what, limit=self._settings.payload_limit)
+            if wanted is not Any:
+                decode(raw, wanted)
+        except NotStorable as exc:
+            raise InvalidInput(str(exc)) from exc
+        except NotReadable as exc:
+            raise InvalidInput(f"{what} does not fit {getattr(wanted, '__name__', wanted)}: {exc}") from exc
+        return raw
