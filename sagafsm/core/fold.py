@@ -213,15 +213,9 @@ def _step_ended_badly(
         again=False,
         halted=False,
     )
-    return _with(
-        p,
-        at,
-        event.step,
-        new,
-        state=_begun(p),
-        troubled=p.troubled + _troubled(step.state, state),
-        message_ids=_remember(p, event.message_id),
-    )
+    troubled = p.troubled + _troubled(step.state, state)
+    message_ids = _remember(p, event.message_id)
+    return _with(p, at, event.step, new, state=_begun(p), troubled=troubled, message_ids=message_ids)
 
 
 def _step_failed(p: Progress, event: e.StepFailed, at: float) -> Progress:
@@ -362,12 +356,10 @@ def _saga_unstuck(p: Progress, event: e.SagaUnstuck, at: float) -> Progress:
     )
 
 
-def _saga_completed(p: Progress, event: e.SagaCompleted, at: float) -> Progress:
+def _saga_ended(p: Progress, event: e.SagaCompleted | e.SagaFailed, at: float) -> Progress:
+    if isinstance(event, e.SagaFailed):
+        return _plain(p, at, state=_saga_to(p, "fail"), outcome=event.outcome, finished_at=at)
     return _plain(p, at, state=_saga_to(p, "complete"), finished_at=at)
-
-
-def _saga_failed(p: Progress, event: e.SagaFailed, at: float) -> Progress:
-    return _plain(p, at, state=_saga_to(p, "fail"), outcome=event.outcome, finished_at=at)
 
 
 FOLDS: Mapping[type[e.SagaEvent], Callable[[Progress, Any, float], Progress]] = {
@@ -397,6 +389,6 @@ FOLDS: Mapping[type[e.SagaEvent], Callable[[Progress, Any, float], Progress]] = 
     e.DeadlineExpired: lambda p, event, at: _plain(
         p, at, deadline_expired=True, turned_at=p.turned_at or p.version + 1
     ),
-    e.SagaCompleted: _saga_completed,
-    e.SagaFailed: _saga_failed,
+    e.SagaCompleted: _saga_ended,
+    e.SagaFailed: _saga_ended,
 }
