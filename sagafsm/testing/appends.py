@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import uuid
 from typing import Any
 
 from ..store import Append, Birth, NewEvent, Record
 
 KIND = "Order@1"
-_ids = itertools.count(1)
 
 
 def events(count: int, *, data: bytes = b'{"n":1}') -> tuple[NewEvent, ...]:
@@ -63,7 +62,7 @@ def steady(record: Record, **changes: Any) -> Append:
 def _append(saga_id: str, version: int, fence: int, values: dict[str, Any]) -> Append:
     defaults: dict[str, Any] = {
         "saga_id": saga_id,
-        "append_id": f"append-{next(_ids)}",
+        "append_id": uuid.uuid4().hex,
         "expected_version": version,
         "fence": fence,
         "updated_at": 1_700_000_050.125,
