@@ -201,26 +201,34 @@ def undocumented(name: str, item: Item) -> Iterator[str]:
         yield from (f"{name}.{one.name}" for one in fields(item) if is_property(one) and one.docstring is None)
 
 
+def members(item: griffe.Class) -> dict[str, griffe.Object]:
+    """The public members of a class, its own before those of its bases, each in the order of the source."""
+    found: dict[str, griffe.Object] = {}
+    for part in (item, *item.mro()):
+        for one in part.members.values():
+            if isinstance(one, griffe.Object):
+                found.setdefault(one.name, one)
+    return {name: one for name, one in found.items() if not name.startswith("_") or name == "__init__"}
+
+
 def methods(item: griffe.Class) -> list[griffe.Function]:
-    """The public methods of a class, in the order of the source."""
-    found = item.members.values()
-    return [one for one in found if isinstance(one, griffe.Function) and not one.name.startswith("_")]
+    """The public methods of a class."""
+    return [one for one in members(item).values() if isinstance(one, griffe.Function) and one.name != "__init__"]
 
 
 def fields(item: griffe.Class) -> list[griffe.Attribute]:
-    """The public attributes and properties of a class, in the order of the source."""
+    """The public attributes and properties of a class."""
     return [
         one
-        for one in item.members.values()
+        for one in members(item).values()
         if isinstance(one, griffe.Attribute)
-        and not one.name.startswith("_")
         and (is_property(one) or "class-attribute" in one.labels or not is_made_by_users(item))
     ]
 
 
 def is_made_by_users(item: griffe.Class) -> bool:
     """Whether its ``__init__`` says all about its attributes; else they are listed."""
-    return "__init__" in item.members and item.name not in MADE_BY_THE_ENGINE
+    return "__init__" in members(item) and item.name not in MADE_BY_THE_ENGINE
 
 
 def is_property(member: griffe.Attribute) -> bool:
@@ -282,7 +290,7 @@ def class_stub(name: str, item: griffe.Class) -> str:
     """The class with its fields or the parameters of its ``__init__``."""
     bases = ", ".join(str(base) for base in item.bases if not str(base).startswith(("msgspec.", "enum.Enum")))
     lines = [f"class {name}({bases}):" if bases else f"class {name}:"]
-    init = item.members.get("__init__")
+    init = members(item).get("__init__")
     if isinstance(init, griffe.Function) and is_made_by_users(item):
         lines += indented(function_stub(init))
     for one in fields(item):
