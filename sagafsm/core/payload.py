@@ -21,7 +21,7 @@ __all__ = ["LIMIT", "NotReadable", "NotStorable", "convert", "decode", "decoder"
 LIMIT: Final = 1_048_576  # bytes of one payload
 
 # In a fixed order, so that the same data is the same text: a second start is known by that.
-_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=write_custom, order="deterministic").encode
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=write_custom, order="sorted").encode
 _encode_unordered: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=write_custom).encode
 _decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 

@@ -145,7 +145,10 @@ def _plan_of(kind: Any) -> tuple[Sequence[str], Callable[[Any], Iterable[Any]], 
 def write_custom(value: Any) -> Any:
     """A pydantic model as its data; a subclass of a plain type (a numpy float, marked-up text) as that type."""
     if is_pydantic(type(value)):
-        return value.model_dump(mode="json", round_trip=True)
+        try:
+            return value.model_dump(mode="json", round_trip=True, warnings="error")
+        except ValueError as error:  # it holds what its own type forbids
+            raise NotStorable(str(error)) from error
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
