@@ -201,7 +201,7 @@ def test_functions_for_threads_run_at_once_and_see_no_loop():
 
 def test_the_network_is_refused_with_a_way_out():
     async def main():
-        with pytest.raises(NotImplementedError, match=r"getaddrinfo|create_connection.*configure_result"):
+        with pytest.raises(NotImplementedError, match=r"no network.*configure_result"):
             await asyncio.open_connection("127.0.0.1", 9)
 
     run(main())

@@ -1,0 +1,152 @@
+"""The stage a harness plays on: one virtual process with an orchestrator, which is opened anew for every call.
+
+What must stay true: a saga has settled when only somebody outside could bring it on; until then time is moved forward,
+from one instant at which something happens to the next; a process that crashes says no last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..core.definition import SagaDefinition
+from ..core.events import Event
+from ..core.instance import SagaInstance
+from ..runtime.memory import MemoryStore
+from ..runtime.orchestrator import Orchestrator
+from .environment import VirtualClock, VirtualEnvironment
+from .loop import PROCESS, VirtualLoop
+from .script import Script
+
+T = TypeVar("T")
+Verb = Callable[[Orchestrator], Awaitable[T]]
+
+YEAR = 365 * 86_400.0
+POLL, LEASE = 100 * YEAR, 1000 * YEAR  # one process and nobody else: nothing to look for, nothing to lose
+LONGEST = 50 * YEAR
+
+
+class Hangs(AssertionError):
+    """The saga would go on for ever: a call does not end and has no timeout, or it is retried without end."""
+
+
+class Stage:
+    """Runs sagas whose functions follow a script. ``options`` are those of the orchestrator."""
+
+    def __init__(self, definitions: Sequence[SagaDefinition], script: Script, options: Mapping[str, Any]) -> None:
+        self.loop = VirtualLoop()
+        self.store = MemoryStore(clock=VirtualClock(self.loop))
+        self._definitions = definitions
+        self._script = script
+        self._options = options
+        self._numbers = itertools.count(1)
+        self._dead: set[str] = set()
+        self._turn = threading.Lock()
+        self._orchestrator: Orchestrator | None = None
+        self._context = contextvars.copy_context()
+
+    def play(
+        self, verb: Verb[str] | None, saga_id: str | None, seconds: float | None
+    ) -> tuple[SagaInstance, list[Event]]:
+        """Do something to a saga and let it settle, or let ``seconds`` pass; where it stands then, and its history.
+
+        ``verb`` returns the id of the saga. Runs in the calling thread, which must have no event loop running.
+        """
+        with self._turn:
+            return self.loop.run_until_complete(self._session(verb, saga_id, seconds))
+
+    async def _session(
+        self, verb: Verb[str] | None, saga_id: str | None, seconds: float | None
+    ) -> tuple[SagaInstance, list[Event]]:
+        await self._open()
+        try:
+            saga_id = await self._within(verb) if verb is not None else saga_id
+            saga = await self._settle(saga_id or "", None if seconds is None else self.loop.time() + seconds)
+            return saga, await self._within(lambda orchestrator: orchestrator.history(saga.saga_id))
+        finally:
+            await self._within(lambda orchestrator: orchestrator.close())
+
+    async def _open(self) -> None:
+        environment = VirtualEnvironment(
+            self.loop, numbers=self._numbers, is_alive=lambda worker: worker not in self._dead
+        )
+        self._context = contextvars.copy_context()
+        self._context.run(PROCESS.set, f"process-{next(self._numbers)}")
+        self._orchestrator = Orchestrator(
+            self.store,
+            sagas=[self._script.scripted(definition) for definition in self._definitions],
+            poll_interval=POLL,
+            lease=LEASE,
+            environment=environment,
+            **self._options,
+        )
+        await self._within(lambda orchestrator: orchestrator.__aenter__())
+
+    async def _get(self, saga_id: str) -> SagaInstance:
+        return await self._within(lambda orchestrator: orchestrator.get(saga_id))
+
+    async def _within(self, verb: Verb[T]) -> T:
+        """Do something in the process of the orchestrator: what it starts can be killed with it."""
+        assert self._orchestrator is not None  # noqa: S101 - a session has one
+
+        async def work(orchestrator: Orchestrator) -> T:
+            return await verb(orchestrator)
+
+        task: asyncio.Task[T] = self.loop.create_task(work(self._orchestrator), context=self._context)
+        return await task
+
+    async def _crash(self) -> None:
+        self._script.crashed = False
+        self.loop.kill(self._context.get(PROCESS, ""))
+        self._dead.update(worker.worker_id for worker in await self.store.workers())
+        await self._open()
+
+    async def _settle(self, saga_id: str, until: float | None) -> SagaInstance:
+        limit = self.loop.time() + LONGEST if until is None else until
+        while True:
+            next_timer = await self.loop.idle()
+            if self._script.crashed:
+                await self._crash()
+                continue
+            saga = await self._get(saga_id)
+            if until is None and await self._rests(saga):
+                return saga
+            if next_timer is None or next_timer > limit:
+                if until is None:
+                    raise Hangs(_why(saga))
+                await self._at(until)
+                await self.loop.idle()
+                return await self._get(saga_id)
+            await self._at(next_timer)
+
+    async def _at(self, when: float) -> None:
+        moved: asyncio.Future[None] = self.loop.create_future()
+        self.loop.call_at(when, moved.set_result, None)
+        await moved
+
+    async def _rests(self, saga: SagaInstance) -> bool:
+        """Whether only the test can bring the saga on."""
+        if saga.state.terminal or saga.stuck or saga.suspended:
+            return True
+        if not saga.waiting or any(step.calling or step.probing for step in saga.progress.steps.values()):
+            return False
+        for waiting in saga.waiting:
+            if waiting.kind == "child" and waiting.name is not None:
+                child = await self._get(waiting.name)
+                if child.state.terminal or not await self._rests(child):
+                    return False
+            elif waiting.kind not in ("reply", "signal"):
+                return False
+        return True
+
+
+def _why(saga: SagaInstance) -> str:
+    calling = [name for name, step in saga.progress.steps.items() if step.calling or step.probing]
+    if calling:
+        return f"saga {saga.saga_id} never ends: the call of {', '.join(calling)} does not come back and has no timeout"
+    waits = ", ".join(f"{waiting.step} ({waiting.kind})" for waiting in saga.waiting) or saga.state.value
+    return f"saga {saga.saga_id} has not ended after {LONGEST / YEAR:g} years: {waits}"
