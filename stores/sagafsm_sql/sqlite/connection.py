@@ -83,8 +83,6 @@ class Connection:
 
     def _prepare_to_write(self, cursor: sqlite3.Cursor) -> None:
         wal = self._options.journal_mode == "WAL"
-        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
-            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
         # FULL in WAL mode syncs each commit; without WAL only EXTRA also syncs the journal's removal.
         cursor.execute(f"PRAGMA synchronous = {'FULL' if wal else 'EXTRA'}")
@@ -158,6 +156,8 @@ class Connection:
 
     def close(self, *others: Connection) -> None:
         """Close it and others, under its lock: the last one to be closed writes the log into the database."""
+        if all(one._connection is None for one in (*others, self)):
+            return  # no lock either: its file would lie beside a database that was never made
         with self._guard, self.translated():
             for connection in (*others, self):
                 connection._close()

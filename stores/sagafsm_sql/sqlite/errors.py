@@ -10,7 +10,14 @@ import sqlite3
 
 from sagafsm.core.errors import OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 
-POISON = (sqlite3.DataError, sqlite3.IntegrityError, UnicodeError, OverflowError, sqlite3.InterfaceError)
+POISON = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    UnicodeError,
+    OverflowError,
+)
 """What the driver raises where the fault is in the values handed over, not in the database."""
 
 SAFE_AT_COMMIT = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)

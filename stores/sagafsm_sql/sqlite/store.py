@@ -199,13 +199,7 @@ class SQLiteStore:
             gone += now_gone
             if now_gone < at_once:
                 break
-        if gone:
-            await self._write(self._shrink)
         return gone
-
-    def _shrink(self) -> None:
-        with self._writer.transaction() as cursor:
-            cursor.execute("PRAGMA incremental_vacuum(1000)").fetchall()
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
         await self._execute("save_definition", (kind, shape.decode()))
