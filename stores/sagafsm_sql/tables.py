@@ -5,6 +5,7 @@ What must stay true: only columns that every dialect has; values always go in as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,24 +30,18 @@ def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
     """The ids of the records that match, in the order of (creation time, id), beginning after ``cursor``."""
     columns = sagas.c
     query = sa.select(columns.id).order_by(columns.created_at, columns.id).limit(limit)
-    if where.state is not None:
-        query = query.where(columns.state == where.state)
-        if where.state == "failed":
-            query = query.where(sa.literal_column("sagas.state = 'failed'"))
-    if where.saga_type is not None:
-        query = query.where(columns.type == where.saga_type)
-    if where.stuck is not None:
-        query = query.where(columns.stuck == int(where.stuck))
-    if where.suspended is not None:
-        query = query.where(columns.suspended == int(where.suspended))
-    if where.live is False:
-        query = query.where(_state_is("IN"))
-    elif where.live or (where.state is not None and where.state not in TERMINAL):
-        query = query.where(_state_is("NOT IN"))
-    if where.correlation_id is not None:
-        query = query.where(columns.correlation_id == where.correlation_id)
-    if where.parent_id is not None:
-        query = query.where(columns.parent_id == where.parent_id)
+    for condition in _rare(where):
+        query = query.where(sa.literal_column(condition))
+    for column, value in (
+        (columns.state, where.state),
+        (columns.type, where.saga_type),
+        (columns.stuck, where.stuck),
+        (columns.suspended, where.suspended),
+        (columns.correlation_id, where.correlation_id),
+        (columns.parent_id, where.parent_id),
+    ):
+        if value is not None:
+            query = query.where(column == value)
     if where.older_than is not None:
         query = query.where(columns.created_at < where.older_than)
     for key, value in where.tags.items():
@@ -58,6 +53,19 @@ def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
     return query
 
 
-def _state_is(operator: str) -> sa.ColumnElement[bool]:
-    # Written out, not as parameters: a partial index is used only where its condition can be seen.
-    return sa.literal_column(f"sagas.state {operator} ({', '.join(repr(state) for state in TERMINAL)})")
+def _rare(where: Filter) -> Iterator[str]:
+    """The conditions for which there are partial indexes.
+
+    Written out, not as parameters: such an index is used only where its own condition can be seen in the query.
+    """
+    terminal = ", ".join(repr(state) for state in TERMINAL)
+    if where.live is False:
+        yield f"sagas.state IN ({terminal})"
+    if where.live or (where.state is not None and where.state not in TERMINAL):
+        yield f"sagas.state NOT IN ({terminal})"
+    if where.state == SagaState.FAILED.value:
+        yield f"sagas.state = {SagaState.FAILED.value!r}"
+    if where.stuck:
+        yield "sagas.stuck = 1"
+    if where.suspended:
+        yield "sagas.suspended = 1"

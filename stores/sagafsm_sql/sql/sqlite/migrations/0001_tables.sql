@@ -65,5 +65,7 @@ CREATE INDEX sagas_correlation ON sagas (correlation_id);
 CREATE INDEX sagas_parent ON sagas (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX sagas_finished ON sagas (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX sagas_live ON sagas (created_at, id, state) WHERE state NOT IN ('completed', 'failed');
+CREATE INDEX sagas_stuck ON sagas (created_at, id) WHERE stuck = 1;
+CREATE INDEX sagas_suspended ON sagas (created_at, id) WHERE suspended = 1;
 CREATE INDEX sagas_failed ON sagas (created_at, id) WHERE state = 'failed';
 CREATE INDEX saga_tags_value ON saga_tags (key, value, saga_id);
