@@ -351,17 +351,6 @@ def check_id(value: str, what: str = "saga id") -> str:
     return value
 
 
-EXTRAS: Mapping[str, str] = {
-    "sqlite": "sagafsm",
-    "postgresql": "sagafsm[postgresql]",
-    "redis": "sagafsm[redis]",
-    "rediss": "sagafsm[redis]",
-    "redis+cluster": "sagafsm[redis]",
-    "mongodb": "sagafsm[mongodb]",
-    "mongodb+srv": "sagafsm[mongodb]",
-}
-
-
 def open_store(url: str, **options: Any) -> Store:
     """The store for a URL such as ``sqlite:///sagas.db`` or ``memory://``; it is not connected yet.
 
@@ -373,12 +362,14 @@ def open_store(url: str, **options: Any) -> Store:
         raise SettingsError(f"{url!r} is no store URL; write for example 'sqlite:///sagas.db' or 'memory://'")
     found = {entry.name: entry for entry in entry_points(group="sagafsm.stores")}
     if scheme not in found:
-        hint = f"; install it with: pip install '{EXTRAS[scheme]}'" if scheme in EXTRAS else ""
-        raise SettingsError(f"no store for '{scheme}://' (known: {', '.join(sorted(found)) or 'none'}){hint}")
+        known = ", ".join(sorted(found)) or "none"
+        raise SettingsError(f"no store for '{scheme}://' is installed (installed: {known})")
     try:
         factory = found[scheme].load()
     except ImportError as exc:
-        extra = EXTRAS.get(scheme, "sagafsm")
-        raise SettingsError(f"the store for '{scheme}://' needs a driver: pip install '{extra}' ({exc})") from exc
+        package = found[scheme].value.partition(".")[0].partition(":")[0]
+        raise SettingsError(
+            f"the store for '{scheme}://' cannot be loaded: {exc} (it is in {package}; install its driver)"
+        ) from exc
     store: Store = factory.from_url(url, **options)
     return store

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from .errors import StoreCorrupt, StoreTooNew
 from .events import EVENT_TYPES, Event, SagaEvent
 from .fold import evolve
 from .progress import Progress
+
+T = TypeVar("T", str, int)
 
 encode_event = msgspec.json.Encoder().encode
 _encode_snapshot = msgspec.json.Encoder().encode
@@ -101,7 +103,12 @@ def describe(saga_id: str, stored: Stored) -> Event:
         seq=stored.seq,
         type=stored.type,
         at=stored.at,
-        step=fields.pop("step", None),
-        attempt=fields.pop("attempt", None),
+        step=_if(str, fields, "step"),
+        attempt=_if(int, fields, "attempt"),
         data=fields,
     )
+
+
+def _if(kind: type[T], fields: dict[str, Any], name: str) -> T | None:
+    """Take a field out if it is of this kind; what somebody wrote there by hand stays where it is."""
+    return fields.pop(name) if isinstance(fields.get(name), kind) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ import attrs
 from ..core.errors import SettingsError
 from ..core.retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
 
-_SECRET = re.compile(r"://[^/@\s]*@")
+_SECRET = re.compile(r"://[^/@:\s]*:[^/@\s]*@")
 
 
 def redact(url: str) -> str:
@@ -118,7 +118,7 @@ def _from_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
 
 
 def _converted(field: attrs.Attribute[Any], value: Any) -> Any:
-    wanted: Callable[[Any], Any] = type(field.default)
+    wanted: Any = type(field.default)
     try:
         if isinstance(value, bool) or (wanted is int and isinstance(value, float)):
             raise ValueError
