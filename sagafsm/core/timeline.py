@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from .durations import span
 from .events import Event
 from .instance import iso
 
@@ -56,16 +57,9 @@ class _Story:
         self.rows: list[Moment] = []
         self._open: dict[str | None, int] = {}
 
-    def point(self, event: Event, what: str, *, step: str | None = None) -> None:
-        self.rows.append(
-            Moment(
-                at=event.at,
-                step=step or event.step,
-                attempt=event.attempt,
-                what=what,
-                error=_error(event.data.get("error") or event.data.get("cause")),
-            )
-        )
+    def point(self, event: Event, what: str, *, error: str | None = None) -> None:
+        error = error or _error(event.data.get("error") or event.data.get("cause"))
+        self.rows.append(Moment(at=event.at, step=event.step, attempt=event.attempt, what=what, error=error))
 
     def begin(self, event: Event, role: str, what: str) -> None:
         if event.step in self._open:  # its process died, and it is called again
@@ -110,7 +104,7 @@ def _by(data: Mapping[str, Any]) -> str:
 
 def _again(event: Event) -> str:
     due = event.data.get("retry_at")
-    return f"again in {max(0.0, due - event.at):.3g} s" if due is not None else "a person must act"
+    return f"again in {span(max(0.0, due - event.at))}" if due is not None else "a person must act"
 
 
 def _waited_for(data: Mapping[str, Any]) -> str:
@@ -164,7 +158,7 @@ def _started(story: _Story, event: Event, data: Mapping[str, Any]) -> None:
 
 
 def _stuck(story: _Story, event: Event, data: Mapping[str, Any]) -> None:
-    story.point(event, f"STUCK: {data.get('reason')}")
+    story.point(event, "STUCK", error=data.get("reason"))
 
 
 def _unstuck(story: _Story, event: Event, data: Mapping[str, Any]) -> None:
