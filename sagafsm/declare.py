@@ -10,7 +10,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from .core.definition import OnCompensationFailure, SagaDefinition
 from .core.errors import DefinitionError
@@ -68,12 +68,14 @@ def definition_of(saga: object) -> SagaDefinition:
     if isinstance(saga, SagaDefinition):
         return saga
     if isinstance(saga, type) and issubclass(saga, Saga):
-        own = vars(saga).get("definition")
+        given: type[Saga[Any]] = saga
+        own = vars(given).get("definition")
         if isinstance(own, SagaDefinition):
             return own
-        raise DefinitionError(f"{saga.__name__} is abstract and has no steps to run; use a subclass of it")
+        raise DefinitionError(f"{given.__name__} is abstract and has no steps to run; use a subclass of it")
     if isinstance(saga, Saga):
-        raise DefinitionError(f"got an instance of {type(saga).__name__}; pass the class itself, without ()")
+        instance: Saga[Any] = saga
+        raise DefinitionError(f"got an instance of {type(instance).__name__}; pass the class itself, without ()")
     raise DefinitionError(f"a saga is a class derived from Saga, or a SagaDefinition; got {saga!r}")
 
 
@@ -139,6 +141,10 @@ def _is_method(value: object) -> bool:
     return callable(value) or isinstance(value, (staticmethod, classmethod))
 
 
+def _function_of(value: Any) -> Any:
+    return cast("Method[Any, ..., Any]", value).function if isinstance(value, Method) else value
+
+
 class _Binder:
     """Binds the functions of a class body to the one instance of the class."""
 
@@ -148,14 +154,13 @@ class _Binder:
         self._attributes: dict[int, str] = {}
         for base in reversed(cls.__mro__):
             for attribute, value in vars(base).items():
-                self._attributes[id(value.function if isinstance(value, Method) else value)] = attribute
+                self._attributes[id(_function_of(value))] = attribute
         self._instance = object.__new__(cls)
 
     def method(self, function: Callable[..., Any]) -> Callable[..., Any]:
         attribute = self._attributes.get(id(function))
         if attribute is not None:
-            current = inspect.getattr_static(self._cls, attribute)
-            function = current.function if isinstance(current, Method) else current
+            function = _function_of(inspect.getattr_static(self._cls, attribute))
         if not _is_method(function):
             raise DefinitionError(f"{self._cls.__name__}.{attribute} overrides a part of a step with {function!r}")
         if getattr(function, "__isabstractmethod__", False):
@@ -229,5 +234,6 @@ def _argument(cls: type, known: Mapping[Any, Any]) -> Any:
         given = [known.get(one, one) for one in typing.get_args(base)]
         if origin is Saga:
             return given[0] if given else Any
-        return _argument(origin, dict(zip(getattr(origin, "__parameters__", ()), given, strict=False)))
+        generic: type[Saga[Any]] = origin
+        return _argument(generic, dict(zip(getattr(generic, "__parameters__", ()), given, strict=False)))
     return Any

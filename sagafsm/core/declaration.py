@@ -134,7 +134,8 @@ class Parallel:
     where: str = attrs.field(eq=False, repr=False)
 
     def __init__(self, *items: Item) -> None:
-        self.__attrs_init__(items, caller())
+        object.__setattr__(self, "items", items)
+        object.__setattr__(self, "where", caller())
 
 
 @attrs.frozen(init=False)
@@ -145,7 +146,8 @@ class Sequence:
     where: str = attrs.field(eq=False, repr=False)
 
     def __init__(self, *items: Item) -> None:
-        self.__attrs_init__(items, caller())
+        object.__setattr__(self, "items", items)
+        object.__setattr__(self, "where", caller())
 
 
 SingleItem: TypeAlias = Step | WaitFor | Sleep | SubSaga
@@ -160,7 +162,7 @@ def compile_steps(items: Iterable[Item] | Mapping[str, StepDefinition]) -> Mappi
     Raises :class:`~sagafsm.DefinitionError`; says :class:`~sagafsm.DefinitionWarning` for what can have no effect.
     """
     if isinstance(items, Mapping):
-        return items
+        return cast("Mapping[str, StepDefinition]", items)
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         raise DefinitionError(
             f"steps= takes a list of Step, Parallel, Sequence, WaitFor, Sleep or SubSaga, got {items!r}"
@@ -218,7 +220,7 @@ def _names(item: SingleItem) -> tuple[str, ...]:
     several = [given] if isinstance(given, (str, *_SINGLE)) else given
     if not isinstance(several, Iterable):
         raise _not_a_step(item, given)
-    names = []
+    names: list[str] = []
     for one in several:
         if not isinstance(one, (str, *_SINGLE)):
             raise _not_a_step(item, one)

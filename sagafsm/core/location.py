@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
@@ -22,7 +21,7 @@ def _is_ours(filename: str) -> bool:
 
 
 def _user_frame() -> FrameType | None:
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
@@ -37,7 +36,7 @@ def caller() -> str:
 def names_around(qualname: str, filename: str) -> Mapping[str, Any]:
     """The local names of the functions around a definition, as far as they are running: types of a test live there."""
     running: dict[str, FrameType] = {}
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None and "<locals>" in qualname:
         if frame.f_code.co_filename == filename:
             running.setdefault(frame.f_code.co_qualname, frame)
@@ -65,7 +64,7 @@ def unwrapped(function: Any) -> Any:
 
 def location(function: Callable[..., Any]) -> str:
     """``file:line`` of a function, or nothing for one that has no source (a builtin, a callable object's class)."""
-    inner = unwrapped(function)
+    inner: Any = unwrapped(function)
     call = inspect.getattr_static(type(inner), "__call__", None)  # of an object that can be called
     code = getattr(inner, "__code__", None) or getattr(call, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""

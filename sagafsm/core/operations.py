@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -112,10 +112,12 @@ def read_payload(document: Any, where: str, roots: Sequence[str]) -> Payload:
                 known = ", ".join("{steps.NAME…}" if root == "steps" else f"{{{root}…}}" for root in roots)
                 raise DefinitionError(f"{where}: {{{'.'.join(path)}}} is not known here; a place begins with {known}")
         return template
-    if isinstance(document, Mapping):
-        return {key: read_payload(value, f"{where}.{key}", roots) for key, value in document.items()}
+    if isinstance(document, dict):
+        parts = cast("dict[str, Any]", document)
+        return {key: read_payload(value, f"{where}.{key}", roots) for key, value in parts.items()}
     if isinstance(document, list):
-        return [read_payload(value, f"{where}[{index}]", roots) for index, value in enumerate(document)]
+        items: list[Any] = document
+        return [read_payload(value, f"{where}[{index}]", roots) for index, value in enumerate(items)]
     plain: float | bool | None = document
     return plain
 

@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -58,7 +58,7 @@ def _nodes(root: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, (tuple, list)):
-            waiting.extend(node)
+            waiting.extend(cast("list[Any]", node))
         elif isinstance(node, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(node) not in seen:
             seen.add(id(node))
             if isinstance(node, msgspec.inspect.Type):

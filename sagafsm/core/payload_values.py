@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import msgspec
@@ -133,12 +133,17 @@ def _plan_of(kind: Any) -> tuple[Sequence[str], Callable[[Any], Iterable[Any]], 
     elif issubclass(kind, msgspec.Struct):
         names = kind.__struct_fields__
     elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return kind._fields, iter, keyed_fields(kind)
+        return cast(Any, kind)._fields, tuple, keyed_fields(kind)
     else:
         return None
     if private := private_field(kind, names):
         raise NotStorable(private)
-    get = attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, name) for name in names]
+    if len(names) > 1:
+        return names, attrgetter(*names), keyed_fields(kind)
+
+    def get(value: Any) -> Iterable[Any]:
+        return [getattr(value, name) for name in names]
+
     return names, get, keyed_fields(kind)
 
 
@@ -156,9 +161,10 @@ def write_custom(value: Any) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, dict):
-        return dict(value)
+        entries: dict[Any, Any] = value
+        return dict(entries)
     if isinstance(value, (list, tuple)):
-        return list(value)
+        return list(cast("Iterable[Any]", value))
     raise NotStorable(f"{shown(type(value))} objects cannot be stored as JSON; use plain data, or a dataclass of it")
 
 
@@ -170,9 +176,11 @@ def find_text(value: Any, path: str, bad: Callable[[str], bool]) -> str | None:
     if isinstance(value, str):
         return path if bad(value) else None
     if isinstance(value, dict):
-        parts = [(key, f"{path}{_step(key)}", item) for key, item in value.items()]
+        entries = cast("dict[str, Any]", value).items()
+        parts = [(key, f"{path}{_step(key)}", item) for key, item in entries]
     elif isinstance(value, (list, tuple)):
-        parts = [("", f"{path}[{index}]", item) for index, item in enumerate(value)]
+        items = cast("Sequence[Any]", value)
+        parts = [("", f"{path}[{index}]", item) for index, item in enumerate(items)]
     else:
         return None
     found = (step if bad(key) else find_text(item, step, bad) for key, step, item in parts)

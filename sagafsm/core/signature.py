@@ -8,6 +8,7 @@ readings are possible the declaration is refused, because the wrong one would ha
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -229,9 +230,8 @@ def _raw_annotations(target: Callable[..., Any]) -> Mapping[str, Any]:
     try:
         return inspect.get_annotations(target)
     except NameError:  # Python 3.14 evaluates annotations late
-        import annotationlib  # type: ignore[import-not-found,unused-ignore]
-
-        found: Mapping[str, Any] = annotationlib.get_annotations(target, format=annotationlib.Format.FORWARDREF)
+        late: Any = importlib.import_module("annotationlib")
+        found: Mapping[str, Any] = late.get_annotations(target, format=late.Format.FORWARDREF)
         return found
 
 

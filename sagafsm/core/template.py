@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 import msgspec
@@ -78,14 +78,17 @@ def look_up(path: Path, data: Any) -> Any:
     for depth, segment in enumerate(path):
         if found is None:
             return None
-        if isinstance(found, Mapping) and segment in found:
-            found = found[segment]
-        elif isinstance(found, list) and segment.isdigit() and int(segment) < len(found):
-            found = found[int(segment)]
-        else:
+        entries: Mapping[str, Any] = {}
+        if isinstance(found, Mapping):
+            entries = cast("Mapping[str, Any]", found)
+        elif isinstance(found, list):
+            items: list[Any] = found
+            entries = {str(index): item for index, item in enumerate(items)}
+        if segment not in entries:
             here = ".".join(path[:depth]) or "the data"
-            there = ", ".join(sorted(map(str, found))) if isinstance(found, Mapping) else f"a {type(found).__name__}"
-            raise TemplateError(f"{{{'.'.join(path)}}}: no {segment!r} in {here}, which has {there or 'nothing'}")
+            there = ", ".join(sorted(entries)) or "no parts"
+            raise TemplateError(f"{{{'.'.join(path)}}}: no {segment!r} in {here}, which has {there}")
+        found = entries[segment]
     return found
 
 

@@ -42,9 +42,9 @@ def test_places_are_filled(template, text):
     [
         ("{name}", "no 'name' in the data, which has count, customer, id"),
         ("{customer.age}", "no 'age' in customer, which has first-name, id"),
-        ("{items.2.sku}", "no '2' in items, which has a list"),
+        ("{items.2.sku}", "no '2' in items, which has 0, 1"),
         ("{items.sku}", "no 'sku' in items"),
-        ("{id.upper}", "no 'upper' in id, which has a str"),
+        ("{id.upper}", "no 'upper' in id, which has no parts"),
         ("{note}", "is null; text can only be made of plain values"),
         ("{note.deep}", "is null"),
         ("{customer}", "is an object"),
