@@ -12,6 +12,7 @@ from importlib.resources import files
 SIZES = (256, 64, 16, 4, 1)
 """For how many rows statements are prepared: few sizes, so that each statement is compiled once and kept."""
 
+_SQL = files("sagafsm_sql") / "sql"
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _ROWS = re.compile(r"/\* rows \*/ (.+)")
 _SELECT = re.compile(r"/\* select \*/ (.+)")
@@ -22,7 +23,7 @@ class Queries:
 
     def __init__(self, dialect: str) -> None:
         self.dialect = dialect
-        text = (files(__package__) / "sql" / dialect / "queries.sql").read_text("utf-8")
+        text = (_SQL / dialect / "queries.sql").read_text("utf-8")
         _, *parts = _NAME.split(text)
         self._statements = {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
         self.many = lru_cache(maxsize=None)(self._many)
@@ -37,7 +38,7 @@ class Queries:
     def migrations(self) -> list[tuple[int, str, str]]:
         """Number, name and text of each migration, in order."""
         found = []
-        for file in (files(__package__) / "sql" / self.dialect / "migrations").iterdir():
+        for file in (_SQL / self.dialect / "migrations").iterdir():
             number, _, rest = file.name.partition("_")
             if number.isdigit() and rest.endswith(".sql"):
                 found.append((int(number), file.name, file.read_text("utf-8")))
