@@ -13,14 +13,13 @@ from typing import Any, Literal
 from ..core.definition import SagaDefinition
 from ..core.errors import DefinitionError, InvalidInput, SagaConflict
 from ..core.instance import SagaInstance
-from ..core.lifecycle import SagaState
 from ..declare import definition_of
 from ..store import check_id
 from .birth import check_tags, create_saga
 from .handle import Handle
 from .looking import Looking
 from .operating import Operating
-from .outside import read
+from .outside import awaken
 from .session import Definable
 
 
@@ -117,14 +116,8 @@ class Orchestrator(Operating, Looking):
         if not created:
             if on_conflict == "raise":
                 raise SagaConflict(f"saga {started!r} exists already, with the same definition and input")
-            await self._begin_created(started)
+            await awaken(self._engine, started)
         return Handle(self, started, created=created)
-
-    async def _begin_created(self, saga_id: str) -> None:
-        """A saga that was only created is to run now."""
-        stored = await read(self._engine, saga_id)
-        if stored.record.state == SagaState.STARTED.value and stored.record.due_at is None and self._works:
-            await self._worker.take([saga_id])
 
     async def run(
         self,

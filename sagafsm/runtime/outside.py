@@ -46,16 +46,16 @@ async def tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Delivery
         decision = decide(definition, progress, given, now, engine.surroundings, advance=False)
         if not decision.events:
             return decision.delivery, engine.instance(progress)
-        if await _append(engine, stored.record, decision, now):
+        if await _append(engine, stored.record, given, decision, now):
             engine.wake_at(now)
             return decision.delivery, engine.instance(decision.progress)
 
 
-async def _append(engine: Engine, record: Record, decision: Decision, now: float) -> bool:
+async def _append(engine: Engine, record: Record, given: c.Input, decision: Decision, now: float) -> bool:
     """Append what was decided; False where somebody else wrote in the meantime."""
     progress = decision.progress
-    # A saga that was only created waits for somebody to start it, whatever it is told meanwhile.
-    asleep = record.state == "started" and record.due_at is None and progress.abort is None
+    # A saga that was only created waits for somebody to start it, whatever else it is told meanwhile.
+    asleep = _asleep(record) and progress.abort is None and not isinstance(given, c.ResumeAsked)
     append = append_for(
         engine,
         progress,
@@ -70,6 +70,23 @@ async def _append(engine: Engine, record: Record, decision: Decision, now: float
     if isinstance(result, Refused):
         raise StoreError(f"saga {record.saga_id}: the store refuses this: {result.reason}")
     return isinstance(result, (Committed, Duplicate))
+
+
+def _asleep(record: Record) -> bool:
+    return record.state == "started" and record.due_at is None
+
+
+async def awaken(engine: Engine, saga_id: str) -> None:
+    """A saga that was only created is to run, here or wherever a worker is; any other stays as it is."""
+    while True:
+        record = (await read(engine, saga_id)).record
+        if not _asleep(record) or record.suspended or record.stuck or record.owner is not None:
+            return
+        now = await engine.store.now()
+        append = _record_only(engine, record, stuck=False, due_at=now, problem=None)
+        if isinstance(await engine.journal.commit(append), Committed):
+            engine.wake_at(now)
+            return
 
 
 async def read(engine: Engine, saga_id: str) -> StoredSaga:

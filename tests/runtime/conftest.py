@@ -1,0 +1,20 @@
+"""Every test of this folder runs on virtual time, unless its module says ``REAL_TIME = True``."""
+
+import asyncio
+
+import pytest
+
+from sagafsm.testing import VirtualLoop
+from tests.runtime.world import World
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Which event loops a test runs on."""
+    real = getattr(item.module, "REAL_TIME", False)
+    return {"real": asyncio.new_event_loop} if real else {"virtual": VirtualLoop}
+
+
+@pytest.fixture
+async def world():
+    """A store on virtual time, and as many orchestrators on it as a test opens."""
+    return World()
