@@ -166,8 +166,9 @@ def run_commands(page: Page, block: Block, line: int) -> str | None:
         environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(Path.cwd())}
         done = subprocess.run(words, capture_output=True, text=True, timeout=50, env=environment, check=False)
         wanted = EXIT_CODE.search(command)
-        if done.returncode != (int(wanted[1]) if wanted else 0):
-            return f"`$ {command}` ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        code = done.returncode if done.returncode >= 0 else 128 - done.returncode  # killed by a signal: as shells say it
+        if code != (int(wanted[1]) if wanted else 0):
+            return f"`$ {command}` ended with {code}:\n{done.stdout}{done.stderr}"
         page.printed = done.stdout + done.stderr
         if expected.strip() and not _matches(expected, page.printed):
             return f"`$ {command}` printed:\n{page.printed}"

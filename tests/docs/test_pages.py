@@ -53,6 +53,10 @@ def test_a_titled_block_is_a_file_that_later_blocks_can_import(run):
     )
 
 
+def test_a_command_that_is_killed_ends_as_in_a_shell(run):
+    run("'''console\n$ python -c 'import os; os.kill(os.getpid(), 9)'  # exit 137\n'''")
+
+
 @pytest.mark.parametrize(
     ("page", "complaint"),
     [
