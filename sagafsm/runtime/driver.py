@@ -171,7 +171,7 @@ class Driver:
                 owner = None
             else:
                 due_at = next_wake(self.definition, progress, now)
-                if due_at is None or due_at - now > engine.hold:
+                if due_at is None or (due_at - now > engine.hold and not self._lingers()):
                     owner = None
         elif progress.state.terminal:
             owner = due_at = None
@@ -297,6 +297,10 @@ class Driver:
     def body(self, step: str, body: asyncio.Future[Any]) -> None:
         """Remember a body that may outlive its call: the next one of that step waits for it, within reason."""
         self._bodies[step] = body
+
+    def _lingers(self) -> bool:
+        """Whether a body outlives its call: only this driver knows that the next one has to wait for it."""
+        return bool(self._bodies) and not all(body.done() for body in self._bodies.values())
 
     async def _after_the_last_body(self, step: str) -> None:
         body = self._bodies.pop(step, None)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sagafsm.testing import VirtualLoop
-from tests.runtime.world import World
+from tests.runtime.world import Ledger, World
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -18,3 +18,9 @@ def pytest_asyncio_loop_factories(config, item):
 async def world():
     """A store on virtual time, and as many orchestrators on it as a test opens."""
     return World()
+
+
+@pytest.fixture
+async def did(world):
+    """What the steps of a test did, and when."""
+    return Ledger(world.loop.time)

@@ -100,11 +100,12 @@ class Process:
 class Ledger:
     """What steps did, in order, with the time at which they did it."""
 
-    def __init__(self):
+    def __init__(self, time=lambda: 0.0):
         self.entries = []
+        self._time = time
 
     def __call__(self, entry):
-        self.entries.append((entry, asyncio.get_running_loop().time()))
+        self.entries.append((entry, self._time()))
 
     @property
     def names(self):
