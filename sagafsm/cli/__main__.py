@@ -1,0 +1,5 @@
+"""``python -m sagafsm.cli``."""
+
+from .app import main
+
+main()

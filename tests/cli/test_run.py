@@ -1,0 +1,172 @@
+"""``sagafsm run``: many inputs, what they come to, and going on after an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHOP = "tests.cli.shop"
+ROOT = Path(__file__).parents[2]
+
+
+def test_one_saga_per_line_and_a_summary(sagafsm):
+    inputs = sagafsm.file("orders.jsonl", [{"id": f"o-{n}"} for n in range(30)])
+    out = sagafsm("run", f"{SHOP}:Order", "--input", inputs, "--id-field", "id", "--concurrency", "7").stdout
+    assert "30  completed" in out
+    assert out.splitlines()[-1].startswith("30 of 30 in ")
+    assert len(sagafsm("ls", "--ids").stdout.split()) == 30
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "outcome"),
+    [
+        ({}, 0, "completed"),
+        ({"bad": "no funds"}, 1, "failed (compensated)"),
+        ({"lost": True}, 3, "stuck"),
+        ({"bad": "x", "blocked": "never"}, 3, "stuck"),
+    ],
+)
+def test_the_exit_code_tells_of_the_worst(sagafsm, trouble, code, outcome):
+    told = sagafsm.run({"id": "fine"}, {"id": "other", **trouble}, code=code)
+    assert told["outcomes"][outcome] >= 1
+    assert told["ended"] == told["total"] == 2
+    assert [one["saga_id"] for one in told["not_completed"]] == (["other"] if code else [])
+
+
+def test_stuck_is_more_urgent_than_failed(sagafsm):
+    sagafsm.run({"id": "a", "bad": "no"}, {"id": "b", "lost": True}, code=3)
+
+
+def test_run_again_starts_nothing_twice(sagafsm):
+    inputs = [{"id": "a"}, {"id": "b", "bad": "no funds"}]
+    assert sagafsm.run(*inputs, code=1)["existed"] == 0
+    before = sagafsm.json("history", "a"), sagafsm.json("history", "b")
+    again = sagafsm.run(*inputs, code=1)
+    assert (again["existed"], again["outcomes"]) == (2, {"completed": 1, "failed (compensated)": 1})
+    assert (sagafsm.json("history", "a"), sagafsm.json("history", "b")) == before
+
+
+def test_another_input_under_the_same_id_is_refused_and_the_others_go_on(sagafsm):
+    sagafsm.run({"id": "a"})
+    told = sagafsm.run({"id": "a", "lost": True}, {"id": "b"}, code=5)
+    assert told["outcomes"] == {"refused": 1, "completed": 1}
+    assert "'a'" in told["not_completed"][0]["error"]
+    assert told["not_completed"][0]["line"] == 1
+
+
+def test_ids_are_made_of_the_file_and_the_line(sagafsm):
+    (sagafsm.folder / "my orders.jsonl").write_text('{}\n\n  \n{"bad": "no"}')
+    sagafsm("run", f"{SHOP}:Order", "-i", "my orders.jsonl", code=1)
+    assert sagafsm("ls", "--ids").stdout.split() == ["Order-my-orders-1", "Order-my-orders-4"]
+
+
+def test_standard_input_needs_a_name_for_its_ids(sagafsm):
+    assert "--id-prefix" in sagafsm.error("run", f"{SHOP}:Order", "-i", "-", code=2, stdin="{}\n")
+    sagafsm("run", f"{SHOP}:Order", "-i", "-", "--id-prefix", "in-", stdin="{}\n{}\n")
+    assert sagafsm("ls", "--ids").stdout.split() == ["in-1", "in-2"]
+
+
+def test_every_line_is_checked_before_anything_starts(sagafsm):
+    lines = [
+        '{"id": "a"}', "{", '{"id": "a"}', '{"id": "not this"}', '{"lost": true}', '{"id": "e", "lost": 7}',
+        '{"id": "f"}', "3", '{"id": true}',
+    ]  # fmt: skip
+    (sagafsm.folder / "bad.jsonl").write_text("\n".join(lines))
+    said = sagafsm.error("run", f"{SHOP}:Order", "-i", "bad.jsonl", "--id-field", "id", code=2)
+    assert "nothing was started, 7 lines cannot be used" in said
+    for complaint in (
+        "line 2 is no JSON",
+        "line 3 has the id of line 1: a",
+        "line 4: saga id 'not this'",
+        "line 5 has no text or whole number in 'id'",
+        "line 6 is no input of Order",
+        "line 8 is no input of Order",
+        "line 9 is no input of Order",
+    ):
+        assert complaint in said
+    assert not (sagafsm.folder / "sagas.db").exists()
+
+
+def test_only_the_first_of_many_bad_lines_are_told(sagafsm):
+    (sagafsm.folder / "bad.jsonl").write_text("{\n" * 1000)
+    said = sagafsm.error("run", f"{SHOP}:Order", "-i", "bad.jsonl", code=2)
+    assert "1000 lines" in said
+    assert "… and 990 more" in said
+    assert len(said.splitlines()) == 12
+
+
+def test_no_inputs_are_a_mistake(sagafsm):
+    (sagafsm.folder / "none.jsonl").write_text("\n \n")
+    assert "no inputs" in sagafsm.error("run", f"{SHOP}:Order", "-i", "none.jsonl", code=2)
+
+
+def test_a_saga_that_waits_for_others_is_left_waiting(sagafsm):
+    assert sagafsm.run({"id": "w"}, saga="Approval")["outcomes"] == {"waiting": 1}
+    sagafsm("suspend", "w", "--reason", "holidays")
+    assert sagafsm.run({"id": "w"}, saga="Approval", code=3)["outcomes"] == {"suspended": 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("no.such.module:Order", "there is no module 'no.such.module'"),
+        ("shop.py:Order", "write it as in an import"),
+        (":Order", "is no MODULE[:NAME]"),
+        (f"{SHOP}:Nothing", "its sagas: Order, Approval, Bundle, BY_HAND"),
+        (f"{SHOP}", "say which saga of tests.cli.shop is meant"),
+        (f"{SHOP}:NUMBER", "got 7"),
+        (f"{SHOP}:Base", "abstract"),
+        ("raises", "raises cannot be imported: ValueError: at [import]"),
+        ("lacks", "lacks cannot be imported: No module named 'not_installed'"),
+    ],
+)
+def test_what_is_wrong_with_a_saga_is_said(sagafsm, target, complaint):
+    (sagafsm.folder / "raises.py").write_text("raise ValueError('at [import]')")
+    (sagafsm.folder / "lacks.py").write_text("import not_installed")
+    assert complaint in sagafsm.error("run", target, "-i", sagafsm.file("i.jsonl", [{}]), code=2)
+
+
+def test_a_saga_can_be_named_by_its_own_name(sagafsm):
+    sagafsm("run", f"{SHOP}:by_hand", "-i", sagafsm.file("i.jsonl", [1, "two", None]))
+
+
+def test_a_missing_file_is_said(sagafsm):
+    assert "gone.jsonl cannot be read: No such file" in sagafsm.error(
+        "run", f"{SHOP}:Order", "-i", "gone.jsonl", code=2
+    )
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_goes_on_where_it_was(sagafsm, how, code):
+    """Ctrl-C while calls run: they end, the rest stays in the store, and the same command does the rest."""
+    hold = str(sagafsm.folder / "go")
+    inputs = sagafsm.file("orders.jsonl", [{"id": f"o-{n}", "hold": hold} for n in range(20)])
+    command = [sys.executable, "-m", "sagafsm.cli", "run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "stores")))}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--concurrency", "5"], env=environment, text=True, **pipes) as process:
+        try:
+            while len(list(sagafsm.folder.glob("*.held"))) < 5:
+                assert process.poll() is None
+            process.send_signal(how)
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("stopping: ")
+            Path(hold).touch()
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    told = json.loads(out)
+    assert (process.returncode, told["interrupted"]) == (code, True)
+    assert told["ended"] == 0
+    assert "run the same command again" in err
+    under_way = sagafsm.json("ls", "--state", "pending")
+    assert [saga["steps"]["reserve"]["state"] for saga in under_way] == ["succeeded"] * 5
+    again = sagafsm.json("run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id")
+    assert again["outcomes"] == {"completed": 20}
+    for saga in under_way:  # what had been reserved was not reserved again
+        attempts = [one for one in sagafsm.json("history", saga["saga_id"]) if one["type"] == "AttemptStarted"]
+        assert [one["step"] for one in attempts] == ["reserve", "charge", "ship", "confirm"]
