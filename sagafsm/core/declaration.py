@@ -49,7 +49,10 @@ class Fallback:
 
 
 def _exception_types(value: type[BaseException] | Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
-    return (value,) if isinstance(value, type) else tuple(value)
+    if isinstance(value, type):
+        return (value,)
+    given: Any = value
+    return tuple(given) if isinstance(given, Iterable) else (given,)
 
 
 @attrs.frozen

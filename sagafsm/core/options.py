@@ -64,6 +64,8 @@ def _step_problems(step: Step) -> Iterator[str]:
         if part is step or isinstance(part, (Compensation, Fallback)):
             yield from retry_problem(f"{what}retry", getattr(part, "retry", None))
             yield from seconds_problem(f"{what}timeout", getattr(part, "timeout", None))
+        if isinstance(part, Compensation) and not isinstance(given := part.awaits_reply, bool):
+            yield f"{what}awaits_reply is True or False, got {given!r}"
     if step.on_unknown not in (None, "compensate", "probe", "stick"):
         yield f"on_unknown is 'compensate', 'probe' or 'stick', got {step.on_unknown!r}"
     kinds: Sequence[Any] = step.unknown_errors

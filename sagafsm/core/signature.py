@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
@@ -240,7 +241,9 @@ class StepContextName:
 
 
 def _is_context(hint: Any) -> bool:
-    kinds = [hint, *typing.get_args(hint)]
+    kinds = [hint]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Annotated):
+        kinds.extend(typing.get_args(hint))
     return any(kind is StepContextName or getattr(kind, "__name__", "") == "StepContext" for kind in kinds)
 
 

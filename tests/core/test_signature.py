@@ -77,6 +77,12 @@ def test_so_is_a_parameter_annotated_with_it():
     assert passed(ship) == passed(maybe) == {"order": "input", "context": "context"}
 
 
+def test_a_type_that_only_mentions_the_context_is_not_it():
+    async def ship(order: dict[str, StepContext]): ...
+
+    refused("StepContext is no dataclass", ship)
+
+
 def test_a_step_may_ask_for_nothing():
     assert passed(lambda: None) == {}
 

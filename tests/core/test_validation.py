@@ -1,7 +1,10 @@
 """What a definition may not say: every error names the step, its file and line, and a way out."""
 
 import asyncio
+import contextlib
+import itertools
 import re
+import warnings
 
 import attrs
 import pytest
@@ -195,12 +198,14 @@ def test_a_sub_saga_is_a_saga(child):
         (step(on_unknown="retry"), "on_unknown is 'compensate', 'probe' or 'stick'"),
         (step(unknown_errors=[KeyboardInterrupt]), "unknown_errors takes subclasses of Exception"),
         (step(unknown_errors=["OSError"]), "unknown_errors takes subclasses of Exception"),
+        (step(unknown_errors=3), "unknown_errors takes subclasses of Exception"),
         (step(unknown_errors=Rejected), "Rejected in it, which always means that it did not happen"),
         (step(idempotency_key=5), "idempotency_key is a template"),
         (step(idempotency_key="order-{id"), "idempotency_key: .*a single '{'"),
         (step(idempotency_key="order"), "idempotency_key 'order' is the same for every saga"),
         (step(compensation=Compensation(undo, retry=1)), "the compensation's retry takes a RetryPolicy"),
         (step(compensation=Compensation(undo, timeout=-1)), "the compensation's timeout is in seconds"),
+        (step(compensation=Compensation(undo, awaits_reply="yes")), "the compensation's awaits_reply is True or False"),
         (step(fallback=Fallback(act, retry=1)), "the fallback's retry takes a RetryPolicy"),
         (step(fallback=Fallback(act, timeout=-1)), "the fallback's timeout is in seconds"),
         (
@@ -271,6 +276,42 @@ def test_possible_pairs_are_accepted(options):
 def test_a_definite_error_of_the_whole_saga_counts_too():
     with pytest.raises(DefinitionError, match=r"step 'a' .*OSError is in unknown_errors .* and non_retryable"):
         define(step(unknown_errors=OSError), retry=DEFINITE)
+
+
+MATRIX = {
+    "compensation": [None, undo],
+    "compensatable": [True, False],
+    "compensate_failed": [False, True],
+    "probe": [None, probe],
+    "fallback": [None, act, FALLBACK],
+    "pivot": [False, True],
+}
+
+
+@pytest.mark.parametrize("after_pivot", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("on_unknown", [None, "compensate", "probe", "stick"])
+def test_every_combination_is_refused_or_warned_of_or_works(on_unknown, after_pivot):
+    """No option is accepted and then silently dropped, and no accepted step needs what it does not have."""
+    before = [Step("p", act, pivot=True)] if after_pivot else []
+    for row in itertools.product(*MATRIX.values()):
+        options = dict(zip(MATRIX, row, strict=True)) | {"on_unknown": on_unknown}
+        with warnings.catch_warnings(record=True) as caught, contextlib.suppress(DefinitionError):
+            warnings.simplefilter("always", DefinitionWarning)
+            check_accepted(define(*before, Step("a", act, **options)), options, after_pivot, caught)
+
+
+def check_accepted(definition, options, after_pivot, warned):
+    one = definition.steps["a"]
+    undone = not after_pivot and one.compensatable
+    if one.pivot:
+        undone = one.on_unknown == "compensate" or one.compensate_failed
+    undoes = one.compensation is not None or one.fallback_compensation is not None
+    assert not undone or one.compensation is not None, options  # what is undone can be
+    assert not undoes or undone or warned, options  # what can undo does, or is said to be useless
+    assert options["on_unknown"] != "compensate" or undone or warned, options
+    assert one.on_unknown != "probe" or one.probe is not None, options
+    assert one.probe is None or one.on_unknown == "probe" or warned, options
+    assert not one.compensate_failed or (one.compensation is not None and (undone or warned)), options
 
 
 # --- what can have no effect ---
