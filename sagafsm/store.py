@@ -30,7 +30,7 @@ from .core.errors import InvalidInput, SettingsError
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One event as it lies in the store. ``data`` is JSON text, which a store keeps byte for byte."""
 
     seq: int
@@ -39,7 +39,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class NewEvent(msgspec.Struct, frozen=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """One event to be stored; the store numbers it: the append's expected version + 1, + 2, …"""
 
     type: str
@@ -66,7 +66,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True):
+class Append(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One atomic write to one saga: events to add, and the record as it is after them.
 
     ``expected_version`` 0 creates the saga (then ``birth`` is given and ``fence`` is the fence it starts with), else
@@ -97,7 +97,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The row that stands for a saga: written in the same atomic step as its events."""
 
     saga_id: str

@@ -21,7 +21,7 @@ class Role(enum.Enum):
     BACKWARD = "backward"  # the compensation
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True):
+class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of commands and inputs."""
 
 

@@ -30,8 +30,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-class SagaEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The base of all events. When it happened stands beside it in the store, not in it."""
+class SagaEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """The base of all events. When it happened stands beside it in the store, not in it.
+
+    ``gc=False``: plain data is in no cycle, and the collector need not look at it.
+    """
 
 
 # --- the life of the saga ---
