@@ -37,11 +37,14 @@ def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
         (columns.type, where.saga_type),
         (columns.stuck, where.stuck),
         (columns.suspended, where.suspended),
-        (columns.correlation_id, where.correlation_id),
         (columns.parent_id, where.parent_id),
     ):
         if value is not None:
             query = query.where(column == value)
+    if where.correlation_id is not None:
+        same = columns.correlation_id == where.correlation_id
+        differs: sa.ColumnElement[bool] = sa.literal_column("sagas.correlation_id <> sagas.id")
+        query = query.where(sa.or_(sa.and_(columns.id == where.correlation_id, same), sa.and_(same, differs)))
     if where.older_than is not None:
         query = query.where(columns.created_at < where.older_than)
     for key, value in where.tags.items():

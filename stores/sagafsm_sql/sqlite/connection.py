@@ -8,7 +8,7 @@ connection ever checkpoints, and only while it holds the lock (see lock.py).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
@@ -16,11 +16,15 @@ import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from sagafsm.core.errors import OutcomeUnknown
+from sagafsm.core.errors import OutcomeUnknown, StoreUnavailable
 
 from .errors import translate
 from .lock import FileLock
 from .options import Options
+
+CHECKPOINT_AFTER = 4000
+"""Pages in the log after which it is copied into the database: more than SQLite's 1000, because a page that was written
+several times meanwhile is copied once."""
 
 
 def make_engine(options: Options) -> sqlalchemy.Engine:
@@ -70,10 +74,10 @@ class Connection:
         try:
             raw = cast(sqlite3.Connection, connection.connection.driver_connection)
             cursor = raw.cursor()
+            cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER if self._writes else 0}")
             if self._writes:
                 self._prepare_to_write(cursor)
             else:
-                cursor.execute("PRAGMA wal_autocheckpoint = 0")
                 cursor.execute("PRAGMA query_only = ON")
         except BaseException:
             connection.close()
@@ -158,6 +162,13 @@ class Connection:
         """Close it and others, under its lock: the last one to be closed writes the log into the database."""
         if all(one._connection is None for one in (*others, self)):
             return  # no lock either: its file would lie beside a database that was never made
-        with self._guard, self.translated():
-            for connection in (*others, self):
-                connection._close()
+        try:
+            with self._guard, self.translated():
+                self._close_all(others)
+        except StoreUnavailable:
+            # Whoever holds the lock that long has the file open as well: ours is not the last connection.
+            self._close_all(others)
+
+    def _close_all(self, others: Sequence[Connection]) -> None:
+        for connection in (*others, self):
+            connection._close()

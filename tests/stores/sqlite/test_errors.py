@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import sqlite3
+import threading
 
 import pytest
 
@@ -49,6 +50,20 @@ async def test_a_lock_file_that_stays_locked_is_unavailable(store, path):
         await store.commit([create("s")])
     lock.close()
     assert await store.commit([create("s")]) == [Committed(2)]
+
+
+async def test_a_store_can_be_closed_while_another_process_hangs_with_the_lock(path):
+    store = SQLStore.from_url(f"sqlite:///{path}?timeout=0.1")
+    await store.setup()
+    await store.commit([create("s")])
+    before = threading.active_count()
+    lock = FileLock(f"{path}.lock", 0.1)
+    with lock:
+        await store.close()
+    lock.close()
+    assert threading.active_count() == before - 2
+    assert store._writer._connection is None
+    await opened(f"sqlite:///{path}", reading=["s"])
 
 
 async def test_reads_do_not_wait_behind_a_write_that_waits(path, other):

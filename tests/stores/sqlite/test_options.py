@@ -8,6 +8,7 @@ from sagafsm.core.errors import SettingsError
 from sagafsm.store import open_store
 from sagafsm_sql import SQLStore
 from sagafsm_sql.sqlite import health
+from sagafsm_sql.sqlite.connection import CHECKPOINT_AFTER
 from sagafsm_sql.sqlite.options import Options, file_system
 
 
@@ -90,7 +91,7 @@ async def test_only_the_writing_connection_checkpoints(store):
     await store.load([])
     pragma = "PRAGMA wal_autocheckpoint"
     assert store._reader.cursor().execute(pragma).fetchone() == (0,)
-    assert store._writer.cursor().execute(pragma).fetchone() == (1000,)
+    assert store._writer.cursor().execute(pragma).fetchone() == (CHECKPOINT_AFTER,)
 
 
 MOUNTS = r"""/dev/vda / ext4 rw 0 0

@@ -61,7 +61,8 @@ CREATE TABLE saga_workers (
 CREATE INDEX sagas_due ON sagas (owner, kind, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX sagas_attention ON sagas (owner) WHERE attention;
 CREATE INDEX sagas_created ON sagas (created_at, id);
-CREATE INDEX sagas_correlation ON sagas (correlation_id);
+-- Most sagas have no correlation id but their own id, which is indexed already.
+CREATE INDEX sagas_correlation ON sagas (correlation_id) WHERE correlation_id <> id;
 CREATE INDEX sagas_parent ON sagas (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX sagas_finished ON sagas (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX sagas_live ON sagas (created_at, id, state) WHERE state NOT IN ('completed', 'failed');
