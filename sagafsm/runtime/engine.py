@@ -70,6 +70,7 @@ class Engine:
         self.hold = hold
         self.draining = False
         self.wake = asyncio.Event()  # set: the worker should look at the store now
+        self.stranded = asyncio.Event()  # set: sagas are ours that nobody drives
         self.next_due: float | None = None
         self._lease_until = 0.0
         self._executor: ThreadPoolExecutor | None = None
@@ -200,8 +201,13 @@ class Engine:
             cause or "its call was interrupted",
             extra={"saga_id": driver.saga_id, "correlation_id": driver.progress.correlation_id},
         )
-        self.orphans[driver.saga_id] = driver.fence
+        self.orphan(driver.saga_id, driver.fence)
         driver.abandon()
+
+    def orphan(self, saga_id: str, fence: int) -> None:
+        """A saga is ours, or may be, and nobody drives it."""
+        self.orphans[saga_id] = fence
+        self.stranded.set()
 
     def strand_failed(self, driver: Driver, error: BaseException | None) -> None:
         """A driver's task ended with an error that nobody foresaw: say so loudly, and lose nothing."""

@@ -125,10 +125,12 @@ class Invoker:
                 value = await function(*positional, **keywords)
             else:
                 value = await self._apart(handler, function, positional, keywords, running)
-        except Interrupted:
+        except (Interrupted, asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except Exception as exc:
             return self._failed(call, handler, spec, definition, exc)
+        except BaseException as exc:
+            raise Interrupted(f"the call ended with {type(exc).__name__}") from exc
         return self._returned(call, handler, value)
 
     async def _apart(

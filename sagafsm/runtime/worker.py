@@ -20,6 +20,7 @@ from .outside import park_unreadable
 LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
 UNKNOWN_EVERY = 60.0
+MEND_AFTER = 1.0
 
 
 class Worker:
@@ -50,6 +51,7 @@ class Worker:
                 await self._bury_the_dead()
                 self._alive = True
                 self._spawn(self._beat(), "sagafsm heartbeat")
+                self._spawn(self._mend(), "sagafsm orphans")
 
     async def stop(self) -> None:
         """Claim nothing more."""
@@ -98,7 +100,6 @@ class Worker:
             engine.wake.clear()
             delay = self._poll_interval
             try:
-                await self._take_back_orphans()
                 more = await self.sweep()
                 if engine.environment.monotonic() - said > UNKNOWN_EVERY:
                     said = engine.environment.monotonic()
@@ -197,10 +198,10 @@ class Worker:
         driver = Driver(engine, engine.definitions[record.kind], progress, record.fence)
         engine.drivers[record.saga_id] = driver
         try:
-            if any(step.waiting == "child" for step in progress.steps.values()):
-                await engine.family.look_at_children(driver)
-            if not driver.let_go:
-                await driver.apply(c.TakenOver())
+            # First of all: what is told to this driver earlier may begin calls, and they are not those that died.
+            await driver.apply(c.TakenOver())
+            if any(step.waiting == "child" for step in driver.progress.steps.values()):
+                await engine.family.look_at_children(driver.progress)
         except LostOwnership:
             return
         except StoreError as exc:
@@ -214,11 +215,22 @@ class Worker:
         except StoreUnavailable as exc:
             LOGGER.warning("saga %s could not be set aside: %s", stored.record.saga_id, exc)
 
+    async def _mend(self) -> None:
+        """Whether this process polls or not: what it owns it drives."""
+        engine = self._engine
+        while True:
+            await engine.stranded.wait()
+            await asyncio.sleep(min(self._poll_interval, MEND_AFTER))  # what failed just now would fail again at once
+            engine.stranded.clear()
+            try:
+                await self._take_back_orphans()
+            except StoreError as exc:
+                engine.stranded.set()
+                LOGGER.warning("the store cannot be asked for %d interrupted sagas: %s", len(engine.orphans), exc)
+
     async def _take_back_orphans(self) -> None:
         """Sagas that are still ours but that nobody drives: go on with them, as after a crash."""
         engine = self._engine
-        if not engine.orphans:
-            return
         orphans = dict(engine.orphans)
         found = await engine.store.load(list(orphans))
         for saga_id, fence in orphans.items():

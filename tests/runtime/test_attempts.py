@@ -17,7 +17,7 @@ from sagafsm import (
     Unknown,
     step,
 )
-from tests.runtime.steps import failing, one_step, run
+from tests.runtime.steps import failing, one_step, run, undo
 from tests.runtime.world import EXACT, state_of, types
 
 # --- retries ---
@@ -65,7 +65,7 @@ async def test_a_rejection_is_not_tried_again(world, did):
 
 async def test_a_type_listed_as_not_retryable_is_a_rejection(world, did):
     policy = RetryPolicy(max_attempts=9, non_retryable=(KeyError,))
-    saga, _ = await run(world, one_step(failing(did, KeyError("x")), retry=policy))
+    await run(world, one_step(failing(did, KeyError("x")), retry=policy))
     assert did.names == ["work 1"]
 
 
