@@ -62,7 +62,7 @@ class Family:
         data = parent.data
         if spec.child_data is not None and spec.child_data.function is not None:
             definition = engine.definitions[parent.kind]
-            positional, keywords = arguments_for(spec.child_data, definition, parent, None, None, None)
+            positional, keywords = arguments_for(spec.child_data, definition, parent)
             value = spec.child_data.function(*positional, **keywords)
             try:
                 data = encode(value, what=f"the input of sub-saga {spec.name}", limit=engine.settings.payload_limit)
@@ -125,14 +125,15 @@ class Family:
         if told is not None:
             await tell(engine, child.parent_id, told)
 
-    async def look_at_children(self, driver: Driver) -> None:
+    async def look_at_children(self, parent: Progress) -> None:
         """Ask how the children are that this saga waits for: their news may have been lost."""
-        ids = {step.waiting_name for step in driver.progress.steps.values() if step.waiting == "child"}
-        children = await self._engine.store.load([name for name in ids if name is not None])
+        engine = self._engine
+        ids = {step.waiting_name for step in parent.steps.values() if step.waiting == "child"}
+        children = await engine.store.load([name for name in ids if name is not None])
         for stored in children.values():
-            told = news_of(self._engine.progress_of(stored), driver.progress)
+            told = news_of(engine.progress_of(stored), parent)
             if told is not None:
-                await driver.apply(told)
+                await tell(engine, parent.saga_id, told)
 
 
 def news_of(child: Progress, parent: Progress) -> c.Input | None:
