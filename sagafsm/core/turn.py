@@ -19,6 +19,7 @@ from .lifecycle import SagaState, StepState
 from .progress import Progress, StepProgress
 from .retry import RetryPolicy
 from .step import StepDefinition
+from .template import TemplateError
 
 
 def always(step: StepDefinition, progress: Progress) -> bool | e.Failure:
@@ -37,6 +38,23 @@ class Surroundings:
     namespace: str = "default"
     condition: Callable[[StepDefinition, Progress], bool | e.Failure] = always
     spread: Callable[[], float] = lambda: 0.0
+
+
+def pivot_passed(definition: SagaDefinition, progress: Progress) -> bool:
+    """Whether the saga can only go forward."""
+    pivot = definition.pivot
+    return pivot is not None and progress.steps[pivot].done
+
+
+def pivot_open(definition: SagaDefinition, progress: Progress) -> bool:
+    """Whether the pivot may have happened, or is about to: it runs, or its outcome is unknown."""
+    pivot = definition.pivot
+    if pivot is None:
+        return False
+    step = progress.steps[pivot]
+    if step.state is StepState.UNKNOWN:
+        return definition.steps[pivot].on_unknown != "compensate"
+    return step.state is StepState.RUNNING and (step.calling or step.open or step.waiting in ("reply", "child"))
 
 
 class Turn:
@@ -77,19 +95,12 @@ class Turn:
     @property
     def pivot_passed(self) -> bool:
         """Whether the saga can only go forward."""
-        pivot = self.definition.pivot
-        return pivot is not None and self.progress.steps[pivot].done
+        return pivot_passed(self.definition, self.progress)
 
     @property
     def pivot_open(self) -> bool:
         """Whether the pivot may have happened, or is about to: it runs, or its outcome is unknown."""
-        pivot = self.definition.pivot
-        if pivot is None:
-            return False
-        step = self.progress.steps[pivot]
-        if step.state is StepState.UNKNOWN:
-            return self.definition.steps[pivot].on_unknown != "compensate"
-        return step.state is StepState.RUNNING and (step.calling or step.open or step.waiting in ("reply", "child"))
+        return pivot_open(self.definition, self.progress)
 
     def policy(self, name: str) -> RetryPolicy:
         """The policy of the action or fallback at work."""
@@ -112,7 +123,7 @@ class Turn:
         """Begin a call of the action or fallback."""
         try:
             key = self.key(name, "fallback" if via == "fallback" else "action")
-        except ValueError as exc:
+        except TemplateError as exc:
             self.emit(e.StepFailed(step=name, error=self.failure(name, type(exc).__name__, str(exc))))
             return
         self.emit(e.AttemptStarted(step=name, attempt=attempt, idempotency_key=key, via=via, interruption=interruption))

@@ -110,7 +110,7 @@ class Engine:
         if handler is None or handler.function is None:
             return True
         try:
-            positional, keywords = arguments_for(handler, self.definitions[progress.kind], progress, None, None, None)
+            positional, keywords = arguments_for(handler, self.definitions[progress.kind], progress)
             return bool(handler.function(*positional, **keywords))
         except Exception as exc:
             return failure_of(exc, spec.name, self.clock())

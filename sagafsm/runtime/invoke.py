@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -17,7 +18,6 @@ from ..core.commands import Call, CallEnded, OutcomeKind, Role
 from ..core.definition import SagaDefinition
 from ..core.errors import ResultNotStorable
 from ..core.events import Failure
-from ..core.instance import result_type
 from ..core.outcome import classify
 from ..core.payload import NotReadable, NotStorable, decode, encode
 from ..core.probe import Probe
@@ -50,15 +50,17 @@ def arguments_for(
     handler: Handler,
     definition: SagaDefinition,
     progress: Progress,
-    step: StepProgress | None,
-    action: Handler | None,
-    context: Callable[[], StepContext] | None,
+    step: StepProgress | None = None,
+    context: Callable[[], StepContext] | None = None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The positional and keyword arguments of one call. Raises NotReadable where data does not fit."""
+    """The positional and keyword arguments of one call. Raises NotReadable where data does not fit.
+
+    ``step``: where the step stands whose result a compensation is given.
+    """
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     for argument in handler.arguments:
-        value = _value(argument, handler, definition, progress, step, action, context)
+        value = _value(argument, definition, progress, step, context)
         if argument.keyword_only:
             keywords[argument.parameter] = value
         else:
@@ -68,25 +70,17 @@ def arguments_for(
 
 def _value(
     argument: Argument,
-    handler: Handler,
     definition: SagaDefinition,
     progress: Progress,
     step: StepProgress | None,
-    action: Handler | None,
     context: Callable[[], StepContext] | None,
 ) -> Any:
     if argument.source == "input":
-        wanted = handler.input_type if handler.input_type is not Any else definition.input
-        return decode(progress.data, wanted)
+        return decode(progress.data, argument.type if argument.type is not Any else definition.input)
     if argument.source == "context":
         return context() if context is not None else None
-    if argument.source == "result":
-        if step is None or step.result is None:
-            return None
-        return decode(step.result, Any if action is None or action.awaits_reply else action.result_type)
-    name = argument.step or argument.parameter
-    earlier = progress.steps[name]
-    return None if earlier.result is None else decode(earlier.result, result_type(definition, name, earlier))
+    known = step if argument.source == "result" else progress.steps[argument.step or argument.parameter]
+    return None if known is None or known.result is None else decode(known.result, argument.type)
 
 
 class Invoker:
@@ -117,7 +111,7 @@ class Invoker:
         if function is None:
             return self._impossible(call, f"nobody registered {handler.name}")
         try:
-            positional, keywords = arguments_for(handler, definition, progress, step, spec.forward(call.via), context)
+            positional, keywords = arguments_for(handler, definition, progress, step, context)
         except NotReadable as exc:
             return self._impossible(call, f"its arguments cannot be decoded: {exc}")
         try:
@@ -161,7 +155,9 @@ class Invoker:
             error = body.exception()
             if isinstance(error, (KeyboardInterrupt, SystemExit)) or not isinstance(error, (Exception, type(None))):
                 raise Interrupted(f"the call ended with {type(error).__name__}")
-            return body.result()
+            value = body.result()
+            # A plain wrapper around an async function: nobody could tell before it was called.
+            return await value if inspect.isawaitable(value) else value
         body.cancel()
         body.add_done_callback(_read)
         raise TimeoutError(f"no answer within {handler.timeout:g} s")
@@ -195,7 +191,8 @@ class Invoker:
         if value is None or handler.awaits_reply:
             return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED, happened=happened)
         try:
-            result = encode(value, what=f"the result of step {call.step}", limit=self._limit)
+            what = f"the result of step {call.step}"
+            result = encode(value, what=what, limit=self._limit, kind=handler.result_type)
         except NotStorable as exc:
             error = failure_of(ResultNotStorable(str(exc)), call.step, self._now())
             # It happened, but nobody will ever know how: not a failure, and calling again would tell no more.
