@@ -26,6 +26,8 @@ class Queries:
         text = (_SQL / dialect / "queries.sql").read_text("utf-8")
         _, *parts = _NAME.split(text)
         self._statements = {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+        rows = {name: _ROWS.search(body) for name, body in self._statements.items()}
+        self._widths = {name: found[1].count("?") for name, found in rows.items() if found}
         self.many = lru_cache(maxsize=None)(self._many)
 
     def __getitem__(self, name: str) -> str:
@@ -34,6 +36,10 @@ class Queries:
     def _many(self, name: str, rows: int) -> str:
         text = _ROWS.sub(lambda found: ", ".join([found[1]] * rows), self._statements[name])
         return _SELECT.sub(lambda found: " UNION ALL ".join([found[1]] * rows), text)
+
+    def width(self, name: str) -> int:
+        """How many values one row of a statement for many rows takes."""
+        return self._widths[name]
 
     def migrations(self) -> list[tuple[int, str, str]]:
         """Number, name and text of each migration, in order."""

@@ -20,31 +20,32 @@ from .records import birth_values, steady_values, update_values
 
 
 class Batch:
-    """The parameters of a batch, one list of rows for each statement."""
+    """The values of a batch: for each statement the rows one after the other, as the driver wants them."""
 
     def __init__(self, appends: Iterable[Append]) -> None:
-        self.creates: list[tuple[Any, ...]] = []
-        self.advances: list[tuple[Any, ...]] = []
-        self.updates: list[tuple[Any, ...]] = []
-        self.events: list[tuple[Any, ...]] = []
-        self.tags: list[tuple[Any, ...]] = []
-        self.snapshots: list[tuple[Any, ...]] = []
+        self.creates: list[Any] = []
+        self.advances: list[Any] = []
+        self.updates: list[Any] = []
+        self.events: list[Any] = []
+        self.tags: list[Any] = []
+        self.snapshots: list[Any] = []
+        add_event = self.events.extend
         for append in appends:
-            seq = append.expected_version
+            saga_id, append_id, seq = append.saga_id, append.append_id, append.expected_version
             if append.birth is not None and seq == 0:
-                self.creates.append(birth_values(append, append.birth))
+                self.creates += birth_values(append, append.birth)
                 for key, value in append.birth.tags.items():
-                    self.tags.append((append.saga_id, key, value))
+                    self.tags += (saga_id, key, value)
             elif append.steady:
-                self.advances.append(steady_values(append))
+                self.advances += steady_values(append)
             else:
-                self.updates.append(update_values(append))
+                self.updates += update_values(append)
             for event in append.events:
                 seq += 1
                 # As text: the driver is slow with bytes, and people read this column.
-                self.events.append((append.saga_id, seq, event.type, event.at, event.data.decode(), append.append_id))
+                add_event((saga_id, seq, event.type, event.at, event.data.decode(), append_id))
             if append.snapshot is not None:
-                self.snapshots.append((append.saga_id, append.snapshot.version, append.snapshot.data.decode()))
+                self.snapshots += (saga_id, append.snapshot.version, append.snapshot.data.decode())
 
 
 class Writer:
@@ -66,31 +67,28 @@ class Writer:
         return [Committed(append.expected_version + len(append.events)) for append in batch]
 
     def _apply(self, cursor: sqlite3.Cursor, rows: Batch) -> bool:
-        for name, changes in (
+        for name, values in (
             ("create_sagas", rows.creates),
             ("advance_sagas", rows.advances),
             ("update_sagas", rows.updates),
         ):
-            if changes and self._many(cursor, name, changes) != len(changes):
+            if values and not self._many(cursor, name, values):
                 return False
-        for name, additions in (
-            ("add_events", rows.events),
-            ("add_tags", rows.tags),
-            ("save_snapshots", rows.snapshots),
-        ):
-            if additions:
-                self._many(cursor, name, additions)
+        for name, values in (("add_events", rows.events), ("add_tags", rows.tags), ("save_snapshots", rows.snapshots)):
+            if values:
+                self._many(cursor, name, values)
         return True
 
-    def _many(self, cursor: sqlite3.Cursor, name: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run a statement for all rows, in as few pieces as there are sizes; return how many rows it changed."""
-        start, left, changed = 0, len(rows), 0
+    def _many(self, cursor: sqlite3.Cursor, name: str, values: list[Any]) -> bool:
+        """Run a statement for all rows, in as few pieces as there are sizes; return whether each row took effect."""
+        width = self._queries.width(name)
+        start, left, changed = 0, len(values) // width, 0
         for size in SIZES:
             while left >= size:
-                values = [value for row in rows[start : start + size] for value in row]
-                changed += cursor.execute(self._queries.many(name, size), values).rowcount
-                start, left = start + size, left - size
-        return changed
+                end = start + size * width
+                changed += cursor.execute(self._queries.many(name, size), values[start:end]).rowcount
+                start, left = end, left - size
+        return changed == len(values) // width
 
     def write_each(self, cursor: sqlite3.Cursor, batch: Sequence[Append]) -> list[AppendResult]:
         """Write those that can be written, one by one, and say of each other one why not."""
