@@ -15,7 +15,16 @@ import msgspec
 
 from ..core import commands as c
 from ..core import events as e
-from ..core.errors import InvalidInput, PastPivot, ResultNotStorable, SagaConflict, SagaNotFound, StoreError
+from ..core.errors import (
+    InvalidInput,
+    PastPivot,
+    ResultNotStorable,
+    SagaConflict,
+    SagaNotFound,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+)
 from ..core.lifecycle import SagaState, StepState
 from ..core.payload import NotStorable, encode
 from ..core.progress import Progress
@@ -131,7 +140,10 @@ class Family:
         ids = {step.waiting_name for step in parent.steps.values() if step.waiting == "child"}
         children = await engine.store.load([name for name in ids if name is not None])
         for stored in children.values():
-            told = news_of(engine.progress_of(stored), parent)
+            try:
+                told = news_of(engine.progress_of(stored), parent)
+            except (StoreCorrupt, StoreTooNew):
+                continue  # whoever claims the child sets it aside and says so; its parent must not suffer
             if told is not None:
                 await tell(engine, parent.saga_id, told)
 
