@@ -18,7 +18,7 @@ from ..core.decider import Decision, decide, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.instance import SagaInstance
-from ..core.lifecycle import SagaState
+from ..core.lifecycle import SagaState, StepState
 from ..core.progress import Progress
 from ..store import Committed, Conflict, Duplicate, Refused
 from .appending import append_for
@@ -39,6 +39,7 @@ class Driver:
     __slots__ = (
         "_bodies",
         "_busy",
+        "_calling",
         "_closing",
         "_cut",
         "_live",
@@ -66,9 +67,10 @@ class Driver:
         self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
         self._busy = False  # a decision is being stored
         self._queue: list[asyncio.Future[None]] = []  # those who wait for it
-        self._strands: dict[asyncio.Task[None], str] = {}
+        self._strands: set[asyncio.Task[None]] = set()
         self._bodies: dict[str, asyncio.Future[Any]] = {}
-        self._cut: set[str] = set()
+        self._calling: dict[str, asyncio.Task[Any] | None] = {}  # who makes the call of a step
+        self._cut: dict[asyncio.Task[Any] | None, asyncio.Future[None]] = {}  # whose call is cut short, done when it is
         self._timer: asyncio.TimerHandle | None = None
         # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
         self._timerless = definition.sequential and progress.deadline is None
@@ -110,25 +112,27 @@ class Driver:
 
         ``ended``: how many live calls this input is the end of.
         """
-        if self._busy:
-            await self._my_turn()
         engine = self.engine
-        self._busy = True
         try:
-            while True:
-                if self.let_go:
-                    raise LostOwnership(self.saga_id)
-                now = engine.clock()
-                decision = decide(
-                    self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
-                )
-                calls = [command for command in decision.commands if type(command) is c.Call]
-                if await self._append(decision, now, self._live - ended + len(calls)):
-                    break
-            self._live += len(calls)
+            if self._busy:
+                await self._my_turn()
+            self._busy = True
+            try:
+                while True:
+                    if self.let_go:
+                        raise LostOwnership(self.saga_id)
+                    now = engine.clock()
+                    decision = decide(
+                        self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
+                    )
+                    calls = [command for command in decision.commands if type(command) is c.Call]
+                    if await self._append(decision, now, self._live - ended + len(calls)):
+                        break
+                self._live += len(calls)
+            finally:
+                self._done()
         finally:
             self._live -= ended
-            self._done()
         # After the turn: a hook may well ask something of this very saga.
         if decision.events and (engine.listens or self.let_go or self.progress.parent_id is not None):
             await engine.stored(self, decision.events)
@@ -239,11 +243,11 @@ class Driver:
     def _spawn(self, call: c.Call) -> None:
         """Begin a call in a task of its own."""
         task = asyncio.get_running_loop().create_task(self.run(call), name=f"sagafsm {self.saga_id}")
-        self._strands[task] = call.step
+        self._strands.add(task)
         task.add_done_callback(self._strand_ended)
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
-        self._strands.pop(task, None)
+        self._strands.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.engine.strand_failed(self, task.exception())
 
@@ -267,16 +271,25 @@ class Driver:
 
     async def _perform(self, call: c.Call) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
-        if self._bodies:
-            await self._after_the_last_body(call.step)
-        if not self.engine.lease_holds():
-            self._live -= 1
-            self.engine.orphaned(self, None)
-            return None
+        task = asyncio.current_task()
+        self._calling[call.step] = task
         try:
+            if self._bodies:
+                await self._after_the_last_body(call.step)
+            if not self._is_wanted(call):
+                self._live -= 1
+                return None
+            if not self.engine.lease_holds():
+                self._live -= 1
+                self.engine.orphaned(self, None)
+                return None
             return await self.engine.call(self, call)
         except asyncio.CancelledError:
-            self._cut_off(call)
+            self._live -= 1
+            if not (
+                task in self._cut or self._closing or self.let_go
+            ):  # the body cancelled itself: it may have happened
+                self.engine.orphaned(self, None)
             return None
         except Interrupted as exc:
             self._live -= 1
@@ -285,14 +298,18 @@ class Driver:
         except (KeyboardInterrupt, SystemExit):
             self._live -= 1
             raise
+        finally:
+            del self._calling[call.step]
+            gone = self._cut.pop(task, None)
+            if gone is not None and not gone.done():
+                gone.set_result(None)
 
-    def _cut_off(self, call: c.Call) -> None:
-        """A call was cancelled: cut on purpose, or by the end of this driver, or by itself."""
-        self._live -= 1
-        if call.step in self._cut:
-            self._cut.discard(call.step)
-        elif not (self._closing or self.let_go):  # the body cancelled itself: it may have happened
-            self.engine.orphaned(self, None)
+    def _is_wanted(self, call: c.Call) -> bool:
+        """Whether a call that is about to begin was not cut short, or answered, before it could."""
+        step = self.progress.steps[call.step]
+        if call.role is c.Role.PROBE:
+            return step.probing
+        return step.calling and (step.state is StepState.COMPENSATING) is (call.role is c.Role.BACKWARD)
 
     def body(self, step: str, body: asyncio.Future[Any]) -> None:
         """Remember a body that may outlive its call: the next one of that step waits for it, within reason."""
@@ -308,11 +325,12 @@ class Driver:
             await asyncio.wait({body}, timeout=self.engine.invoker.grace)
 
     def _cut_short(self, step: str) -> None:
-        for task, name in list(self._strands.items()):
-            if name == step and task is not asyncio.current_task():
-                self._cut.add(step)
-                self._bodies.setdefault(step, task)
-                task.cancel()
+        task = self._calling.get(step)
+        if task is not None and task is not asyncio.current_task():
+            gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._cut[task] = gone
+            self._bodies.setdefault(step, gone)
+            task.cancel()
 
     # --- time ---
 
@@ -327,7 +345,7 @@ class Driver:
     def _wake(self) -> None:
         self._timer = None
         task = asyncio.get_running_loop().create_task(self._tick(), name=f"sagafsm timer {self.saga_id}")
-        self._strands[task] = ""
+        self._strands.add(task)
         task.add_done_callback(self._strand_ended)
 
     async def _tick(self) -> None:

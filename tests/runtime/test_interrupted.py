@@ -96,7 +96,7 @@ async def test_interruptions_have_a_limit(world, did):
 
 
 async def test_a_call_that_must_not_be_repeated_is_unknown_when_cut_off(world, did):
-    saga, history = await run(world, one_step(cut_off(did, asyncio.CancelledError), idempotent=False))
+    _, history = await run(world, one_step(cut_off(did, asyncio.CancelledError), idempotent=False))
     assert did.names == ["work 1"]
     assert "StepUnknown" in types(history)
 
