@@ -56,9 +56,14 @@ def actor_or_login(actor: str | None) -> str:
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
+def interactive() -> bool:
+    """Whether a person is there to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def reason_or_ask(reason: str | None) -> str:
     """The reason given; a person at a terminal is asked for it. Raises InvalidInput."""
-    if reason is None and sys.stdin.isatty() and sys.stderr.isatty():
+    if reason is None and interactive():
         reason = typer.prompt("Why", err=True)
     if reason is None:
         raise InvalidInput("say why, it is stored with the saga: --reason 'TEXT'")

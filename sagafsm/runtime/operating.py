@@ -62,8 +62,11 @@ class Operating(Session):
             return await self._reader.get(saga_id)
         progress = engine.progress_of(stored)
         if progress.stuck and progress.stuck_child is not None:
-            await self.retry(progress.stuck_child, actor=actor, reason=reason)
-            return await self._reader.get(saga_id)
+            child = await self.retry(progress.stuck_child, actor=actor, reason=reason)
+            if child.stuck:
+                return await self._reader.get(saga_id)
+            told = c.ChildUnstuck(step=progress.stuck_step or "", child_id=child.saga_id)
+            return (await tell(engine, saga_id, told))[1]
         return (await tell(engine, saga_id, asked))[1]
 
     async def skip(self, saga_id: str, step: str, *, actor: str, reason: str) -> SagaInstance:

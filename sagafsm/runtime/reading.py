@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from ..core.decider import next_wake
 from ..core.errors import StoreError
 from ..core.events import NULL
 from ..core.instance import SagaInstance
@@ -93,18 +94,19 @@ class Reader:
 
     async def execute(self, saga_id: str, worker: Worker) -> SagaInstance:
         """Run a saga here as far as it goes by itself."""
-        engine, pause = self._engine, FIRST_LOOK
+        engine, pause, taken = self._engine, FIRST_LOOK, False
         while True:
             if saga_id not in engine.drivers:
                 instance = await self.get(saga_id)
-                if _rests(instance):
+                due = not taken and self._due(instance)
+                if _rests(instance) and not due:
                     return instance
                 child = next((waiting.name for waiting in instance.waiting if waiting.kind == "child"), None)
                 if child is not None:
                     below = await self.execute(child, worker)
                     if not (below.state.terminal or below.stuck):
                         return instance
-                due_in = _due_in(instance, engine.clock())
+                due_in = 0.0 if due else _due_in(instance, engine.clock())
                 if due_in > 0:
                     await engine.waiters.news(saga_id, min(due_in, LAST_LOOK))
                     continue
@@ -112,10 +114,22 @@ class Reader:
                     await engine.waiters.news(saga_id, pause)  # somebody else runs it
                     pause = min(pause * 2, LAST_LOOK)
                     continue
+                taken = True
             if saga_id in engine.drivers:
                 news = await engine.waiters.news(saga_id, None)
                 if news is not None and _rests(news):
                     return news
+
+    def _due(self, saga: SagaInstance) -> bool:
+        """Whether the saga has something to do although it waits: it was told to stop, or a time has passed."""
+        progress, now = saga.progress, self._engine.clock()
+        definition = self._engine.definitions.get(progress.kind)
+        if definition is None or saga.stuck or saga.suspended:
+            return False
+        if progress.abort is not None and progress.state in (SagaState.STARTED, SagaState.PENDING):
+            return True
+        wake = next_wake(definition, progress, now)
+        return wake is not None and wake <= now
 
 
 def _rests(saga: SagaInstance) -> bool:
