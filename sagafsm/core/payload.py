@@ -52,14 +52,14 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, kind: Any = Any) -> msg
     return msgspec.Raw(text)
 
 
-def decode(raw: msgspec.Raw | bytes, kind: Any = Any) -> Any:
-    """What :func:`encode` made of a value, as ``kind``. Raises :class:`NotReadable`."""
+def decode(raw: msgspec.Raw | bytes, kind: Any = Any, *, what: str = "stored data") -> Any:
+    """What :func:`encode` made of a value, as ``kind``; ``what`` names it in errors. Raises :class:`NotReadable`."""
     try:
         return decoder(kind).decode(raw)
     except msgspec.ValidationError as error:
-        raise NotReadable(f"stored data does not fit {shown(kind)}: {error}") from error
+        raise NotReadable(f"{what} does not fit {shown(kind)}: {error}") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise NotReadable(f"stored data is not JSON: {error}") from error
+        raise NotReadable(f"{what} is not JSON: {error}") from error
 
 
 def convert(value: Any, kind: Any) -> Any:

@@ -90,7 +90,6 @@ class Session:
     async def __aenter__(self) -> Self:
         if self._engine_ is not None:
             raise InvalidInput("this orchestrator is open already; make another one")
-        await self._store.setup(migrate=self._migrate)
         engine = Engine(
             self._store,
             self._definitions,
@@ -102,6 +101,7 @@ class Session:
         )
         worker = Worker(engine, poll_interval=self._poll_interval, polling=self._works)
         try:
+            await self._store.setup(migrate=self._migrate)
             engine.clock.set(await self._store.now())
             known = await self._store.definitions()
             for kind, definition in self._definitions.items():
@@ -111,7 +111,10 @@ class Session:
             await worker.start()
         except BaseException:
             self._engine_ = self._worker_ = None
-            await self._store.close()
+            try:
+                await worker.retire()
+            finally:
+                await self._store.close()
             raise
         return self
 
@@ -126,13 +129,15 @@ class Session:
         if engine is None or worker is None:
             return
         self._engine_ = self._worker_ = None
+        engine.draining = True
         try:
-            engine.draining = True
             await worker.stop()
             await engine.close(self._drain_timeout)
-            await worker.retire()
         finally:
-            await self._store.close()
+            try:
+                await worker.retire()
+            finally:
+                await self._store.close()
 
     @property
     def _engine(self) -> Engine:
@@ -169,11 +174,9 @@ class Session:
 
     def _encode(self, value: Any, what: str, wanted: Any = Any) -> msgspec.Raw:
         try:
-            raw = encode(value, what=what, limit=self._settings.payload_limit)
+            raw = encode(value, what=what, limit=self._settings.payload_limit, kind=wanted)
             if wanted is not Any:
-                decode(raw, wanted)
-        except NotStorable as exc:
+                decode(raw, wanted, what=what)
+        except (NotStorable, NotReadable) as exc:
             raise InvalidInput(str(exc)) from exc
-        except NotReadable as exc:
-            raise InvalidInput(f"{what} does not fit {getattr(wanted, '__name__', wanted)}: {exc}") from exc
         return raw
