@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 
-SIZES = (256, 64, 16, 4, 1)
+SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """For how many rows statements are prepared: few sizes, so that each statement is compiled once and kept."""
 
 _SQL = files("sagafsm_sql") / "sql"
