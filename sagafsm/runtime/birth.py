@@ -6,6 +6,7 @@ input under the same id is a conflict. Of several creators exactly one creates.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.decider import decide, next_wake
 from ..core.definition import SagaDefinition
-from ..core.errors import InvalidInput, SagaConflict, StoreError
+from ..core.errors import InvalidInput, OutcomeUnknown, SagaConflict, StoreError
 from ..core.fold import evolve
 from ..core.progress import Progress
 from ..store import Birth, Committed, Duplicate, Exists, check_id
@@ -112,7 +113,12 @@ async def create_saga(
         now=now,
         birth=birth,
     )
-    result = await engine.journal.commit(append)
+    try:
+        result = await engine.journal.commit(append)
+    except (OutcomeUnknown, asyncio.CancelledError):
+        if stays:
+            engine.orphan(saga_id, append.fence)  # if it was applied, it is ours and its calls have to be made
+        raise
     if isinstance(result, Exists):
         if result.same:
             return progress, False
@@ -125,11 +131,13 @@ async def create_saga(
     driver = Driver(engine, definition, progress, 1)
     if stays:
         engine.drivers[saga_id] = driver
-    await engine.stored(driver, events)
-    if stays:
-        driver.born(calls, now)
-    elif progress.state.terminal:
-        engine.waiters.tell(saga_id, driver.instance)
-    elif due_at is not None:
-        engine.wake_at(due_at)
+    try:
+        await engine.stored(driver, events)
+    finally:  # a caller that is cancelled in the middle of a hook leaves a saga that runs
+        if stays:
+            driver.born(calls, now)
+        elif progress.state.terminal:
+            engine.waiters.tell(saga_id, driver.instance)
+        elif due_at is not None:
+            engine.wake_at(due_at)
     return progress, True

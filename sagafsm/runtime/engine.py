@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from ..core import commands as c
 from ..core import events as e
@@ -34,6 +34,15 @@ from .settings import Settings
 from .waiters import Waiters
 
 LOGGER = logging.getLogger("sagafsm")
+
+T = TypeVar("T")
+
+
+class Orphan(NamedTuple):
+    """A saga that nobody drives; ``until``: when a write that is still under way must have arrived."""
+
+    fence: int
+    until: float
 
 
 class Engine:
@@ -65,7 +74,7 @@ class Engine:
         self.waiters = Waiters()
         self.family = Family(self)
         self.drivers: dict[str, Driver] = {}
-        self.orphans: dict[str, int] = {}
+        self.orphans: dict[str, Orphan] = {}
         self.lease = lease
         self.hold = hold
         self.draining = False
@@ -74,7 +83,7 @@ class Engine:
         self.next_due: float | None = None
         self._lease_until = 0.0
         self._executor: ThreadPoolExecutor | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
 
     # --- the lease ---
 
@@ -205,8 +214,9 @@ class Engine:
         driver.abandon()
 
     def orphan(self, saga_id: str, fence: int) -> None:
-        """A saga is ours, or may be, and nobody drives it."""
-        self.orphans[saga_id] = fence
+        """A saga is ours, or is about to be, and nobody drives it."""
+        patience = self.settings.store_patience + self.settings.grace_period
+        self.orphans[saga_id] = Orphan(fence, self.environment.monotonic() + patience)
         self.stranded.set()
 
     def strand_failed(self, driver: Driver, error: BaseException | None) -> None:
@@ -242,7 +252,18 @@ class Engine:
         self._background.add(task)
         task.add_done_callback(self._background_done)
 
-    def _background_done(self, task: asyncio.Task[None]) -> None:
+    async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something that must not stop half-way when its caller is cancelled: it then goes on in the background."""
+        task = asyncio.get_running_loop().create_task(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                self._background.add(task)
+                task.add_done_callback(self._background_done)
+            raise
+
+    def _background_done(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, (StoreError, SagaError)):
@@ -253,18 +274,21 @@ class Engine:
     async def close(self, drain_timeout: float) -> None:
         """Let calls end for a while, cut off the rest, and give everything back."""
         self.draining = True
-        drivers = list(self.drivers.values())
-        if drivers:
-            await asyncio.gather(*(driver.drain(drain_timeout) for driver in drivers))
-        for driver in list(self.drivers.values()):
-            driver.abandon()
-        if self._background:
-            await asyncio.wait(list(self._background), timeout=self.settings.grace_period)
-        for task in list(self._background):
-            task.cancel()
-        await self.journal.close()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        try:
+            if self.drivers:
+                await asyncio.gather(*(driver.drain(drain_timeout) for driver in self.drivers.values()))
+        finally:  # whoever is cancelled while waiting still leaves nothing running
+            for driver in list(self.drivers.values()):
+                driver.abandon()
+            try:
+                if self._background:
+                    await asyncio.wait(list(self._background), timeout=self.settings.grace_period)
+            finally:
+                for task in list(self._background):
+                    task.cancel()
+                await self.journal.close()
+                if self._executor is not None:
+                    self._executor.shutdown(wait=False, cancel_futures=True)
 
     def instance(self, progress: Progress) -> SagaInstance:
         """What readers see of a saga; typed where its definition is known here."""

@@ -31,6 +31,10 @@ async def tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Delivery
 
     Raises SagaNotFound, and what the decider raises for what cannot be.
     """
+    return await engine.to_the_end(_tell(engine, saga_id, given))
+
+
+async def _tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Delivery, SagaInstance]:
     while True:
         driver = engine.drivers.get(saga_id)
         if driver is not None and not driver.let_go:

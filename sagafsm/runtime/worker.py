@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from ..core import commands as c
 from ..core.errors import StoreError, StoreUnavailable
@@ -31,8 +32,10 @@ class Worker:
         self._poll_interval = poll_interval
         self._polling = polling
         self._tasks: list[asyncio.Task[None]] = []
+        self._heart: asyncio.Task[None] | None = None
         self._registered = asyncio.Lock()
-        self._alive = False
+        self._announced = False  # the store may know of this worker
+        self._alive = False  # its lease is kept
         self._told_unknown: set[str] = set()
 
     async def start(self) -> None:
@@ -47,31 +50,37 @@ class Worker:
         """Register this worker, if it is not yet, and keep its lease from now on."""
         async with self._registered:
             if not self._alive:
+                self._announced = True
                 await self._engine.beat()
                 await self._bury_the_dead()
                 self._alive = True
-                self._spawn(self._beat(), "sagafsm heartbeat")
+                self._heart = self._spawn(self._beat(), "sagafsm heartbeat")
                 self._spawn(self._mend(), "sagafsm orphans")
 
     async def stop(self) -> None:
         """Claim nothing more."""
-        for task in self._tasks[1 if self._alive else 0 :]:
-            task.cancel()
+        for task in self._tasks:
+            if task is not self._heart:
+                task.cancel()
 
     async def retire(self) -> None:
         """Give up the lease: what is left can be claimed at once."""
+        await self._engine.to_the_end(self._retire())
+
+    async def _retire(self) -> None:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._alive:
+        if self._announced:
             try:
                 await self._engine.store.retire(self._engine.worker_id)
             except StoreError as exc:
                 LOGGER.warning("the lease could not be given up and will run out by itself: %s", exc)
 
-    def _spawn(self, work: object, name: str) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+        return self._tasks[-1]
 
     # --- the lease ---
 
@@ -84,27 +93,32 @@ class Worker:
             except StoreError as exc:
                 LOGGER.warning("heartbeat failed, no call is begun once the lease has run out: %s", exc)
 
-    async def _bury_the_dead(self) -> None:
-        """Workers of this host whose process is gone need not be waited for."""
-        engine = self._engine
+    async def _bury_the_dead(self) -> bool:
+        """Workers of this host whose process is gone need not be waited for; whether there were any."""
+        engine, found = self._engine, False
         for worker in await engine.store.workers():
             if worker.worker_id != engine.worker_id and engine.environment.is_dead(worker.worker_id):
                 await engine.store.retire(worker.worker_id)
                 engine.wake.set()
+                found = True
+        return found
 
     # --- claiming ---
 
     async def _poll(self) -> None:
-        engine, failures, said = self._engine, 0, float("-inf")
+        engine, failures, said, looked = self._engine, 0, float("-inf"), float("-inf")
         while True:
             engine.wake.clear()
             delay = self._poll_interval
             try:
+                # Not with the heartbeat: that is far too seldom for "taken over at once".
+                if engine.environment.monotonic() - looked >= self._poll_interval:
+                    looked = engine.environment.monotonic()
+                    await self._bury_the_dead()
                 more = await self.sweep()
                 if engine.environment.monotonic() - said > UNKNOWN_EVERY:
                     said = engine.environment.monotonic()
                     await self._say_unknown()
-                    await self._bury_the_dead()
                 failures = 0
                 if more:
                     delay = 0.0
@@ -154,6 +168,9 @@ class Worker:
 
     async def sweep_all(self) -> list[str]:
         """Take up everything that is due and owned by nobody alive, as far as there is room; return the ids."""
+        return await self._engine.to_the_end(self._sweep_all())
+
+    async def _sweep_all(self) -> list[str]:
         taken: list[str] = []
         while True:
             before = set(self._engine.drivers)
@@ -172,10 +189,14 @@ class Worker:
     async def take(self, saga_ids: Sequence[str]) -> Sequence[str]:
         """Take up these sagas, due or not, if nobody alive owns them; return those that were taken."""
         await self.ensure_lease()
+        return await self._engine.to_the_end(self._take(saga_ids))
+
+    async def _take(self, saga_ids: Sequence[str]) -> Sequence[str]:
         engine = self._engine
-        claim = await engine.store.claim(
-            engine.worker_id, list(engine.definitions), limit=len(saga_ids), saga_ids=saga_ids
-        )
+        kinds, limit = list(engine.definitions), len(saga_ids)
+        claim = await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
+        if not claim.sagas and await self._bury_the_dead():
+            claim = await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
         await self.take_up(claim.sagas)
         return [stored.record.saga_id for stored in claim.sagas]
 
@@ -233,10 +254,13 @@ class Worker:
         engine = self._engine
         orphans = dict(engine.orphans)
         found = await engine.store.load(list(orphans))
-        for saga_id, fence in orphans.items():
-            engine.orphans.pop(saga_id, None)
+        for saga_id, orphan in orphans.items():
             stored = found.get(saga_id)
-            if stored is None or stored.record.fence != fence or stored.record.owner != engine.worker_id:
+            if stored is None and engine.environment.monotonic() < orphan.until:
+                engine.stranded.set()  # its birth may still arrive
+                continue
+            engine.orphans.pop(saga_id, None)
+            if stored is None or stored.record.fence != orphan.fence or stored.record.owner != engine.worker_id:
                 continue
             if saga_id not in engine.drivers:
                 await self._take_up(stored)

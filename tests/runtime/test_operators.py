@@ -1,4 +1,4 @@
-"""What operators may ask: abort, cut, compensate, suspend, resume; when it is refused, and that asking twice is fine."""
+"""What operators may ask: abort, cut, compensate, suspend, resume; what is refused; asking twice is fine."""
 
 import asyncio
 
@@ -197,7 +197,11 @@ async def test_no_abort_while_the_pivot_runs_and_after_it(world, did):
     definition = SagaDefinition(
         name="pivoted",
         retry=EXACT,
-        steps=[takes(did, "a", 10), Step("pivot", takes(did, "pivot", 10).action, pivot=True), WaitFor("w", signal="w")],
+        steps=[
+            takes(did, "a", 10),
+            Step("pivot", takes(did, "pivot", 10).action, pivot=True),
+            WaitFor("w", signal="w"),
+        ],
     )
     async with world.orchestrator(definition) as orchestrator:
         await begun(orchestrator, definition, 15)
