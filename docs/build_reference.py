@@ -105,6 +105,8 @@ FIRST_PAGE = """# Reference
 
 Written from the docstrings by `make docs`. Names are imported from `sagafsm`, unless the page says otherwise.
 
+[The command line](command-line.md) lists the verbs of `sagafsm`, their options and the exit codes.
+
 [Open outcomes](open-outcomes.md) lists which errors of which client library leave the outcome of a call open.
 """
 

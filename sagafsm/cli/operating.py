@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ..runtime.orchestrator import Orchestrator
 
 Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name.", show_default=False)]
-Value = Annotated[str | None, typer.Argument(metavar="JSON", help="What it brings. Default: null.", show_default=False)]
+Value = Annotated[
+    str | None, typer.Argument(metavar="[JSON]", help="What it brings. Default: null.", show_default=False)
+]
 Compensation = Annotated[bool, typer.Option("--compensation", help="It is the reply to the step's compensation.")]
 Attempt = Annotated[
     int | None, typer.Option(metavar="N", help="Which attempt it is for. Default: the current one.", show_default=False)
