@@ -18,12 +18,12 @@ from . import events as e
 from .definition import SagaDefinition
 from .lifecycle import SagaState, StepState
 from .progress import Progress
-from .turn import Surroundings, Turn
+from .turn import Surroundings, Turn, pivot_open, pivot_passed
 
 CHILD_CHECK = (1.0, 60.0)  # seconds between two looks at a sub-saga: at first, at most
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What follows from one input: events to store, the progress after them, and commands to carry out then."""
 
     events: Sequence[e.SagaEvent]
@@ -48,6 +48,8 @@ def decide(
     cannot be; nothing is decided then.
     """
     turn = Turn(definition, progress, now, surroundings)
+    if not advance and isinstance(given, c.TakenOver):
+        return Decision(turn.events, progress, turn.commands, turn.delivery)  # whoever takes it over next goes on
     candidates = _HANDLERS[type(given)](turn, given)
     if advance and not turn.ended:
         _advance(turn, given, candidates)
@@ -91,10 +93,7 @@ def next_wake(definition: SagaDefinition, progress: Progress, now: float) -> flo
 def _deadline_counts(definition: SagaDefinition, progress: Progress) -> bool:
     if progress.deadline_expired or progress.state is SagaState.COMPENSATING:
         return False
-    if definition.pivot is None:
-        return True
-    pivot = progress.steps[definition.pivot]
-    return pivot.state in (StepState.WAITING, StepState.FAILED) or pivot.waiting == "backoff"
+    return not (pivot_open(definition, progress) or pivot_passed(definition, progress))
 
 
 # --- inputs ---
@@ -105,6 +104,8 @@ def _nothing(turn: Turn, given: Any) -> None:
 
 
 def _taken_over(turn: Turn, given: c.TakenOver) -> None:
+    if turn.progress.state is SagaState.PENDING:
+        forward.timers(turn)  # first: no call may begin that the deadline cuts short in the same decision
     for name, step in list(turn.progress.steps.items()):
         if step.probing:
             forward.probe_interrupted(turn, name, step)
@@ -115,8 +116,6 @@ def _taken_over(turn: Turn, given: c.TakenOver) -> None:
 
 
 def _call_ended(turn: Turn, ended: c.CallEnded) -> Iterable[str] | None:
-    if turn.ended:
-        return ()
     role = ended.call.role
     if role is c.Role.FORWARD:
         forward.call_ended(turn, ended)

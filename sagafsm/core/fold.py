@@ -102,15 +102,23 @@ def _remember(progress: Progress, message_id: str | None) -> frozenset[str]:
 
 # --- forward ---
 
+_FIRST_STARTED = move_step(StepState.WAITING, "start", "", "")
+
 
 def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
     step = _step(p, event.step)
-    state = _to(p, event.step, step, "start")
     if step is WAITING_STEP and event.via == "action":  # by far the most frequent case
         new = StepProgress(
-            state=state, attempts=event.attempt, interruptions=event.interruption, calling=True, started_at=at
+            state=_FIRST_STARTED,
+            attempts=event.attempt,
+            interruptions=event.interruption,
+            calling=True,
+            started_at=at,
+            began=p.version + 1,
         )
-        return _with(p, at, event.step, new, state=_begun(p))
+        version, steps = p.version + 1, {**p.steps, event.step: new}
+        return replace(p, steps=steps, version=version, updated_at=at, state=_begun(p))
+    state = _to(p, event.step, step, "start")
     fresh = event.via != step.via
     new = replace(
         step,
@@ -125,6 +133,7 @@ def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progres
         waiting_name=None,
         due_at=None,
         started_at=at,
+        began=p.version + 1,
         again=False,
         halted=False,
     )
@@ -140,15 +149,18 @@ def _reply_awaited(p: Progress, event: e.ReplyAwaited, at: float) -> Progress:
 
 def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
     step = _step(p, event.step)
+    state = _to(p, event.step, step, "start")
     new = replace(
         step,
-        state=_to(p, event.step, step, "start"),
+        state=state,
         waiting=event.kind,
         waiting_name=event.name,
         due_at=event.until,
         started_at=at,
+        again=False,
     )
-    return _with(p, at, event.step, new, state=_begun(p))
+    troubled = p.troubled + _troubled(step.state, state)
+    return _with(p, at, event.step, new, state=_begun(p), troubled=troubled)
 
 
 def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
@@ -171,13 +183,14 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
         probing=False,
         waiting=None,
         due_at=None,
-        result=event.result,
+        stored=event.result,
         error=None,
         ended=p.version + 1,
         again=False,
         halted=False,
     )
-    return _with(p, at, event.step, new, done=p.done + 1, **changes)
+    version, steps = p.version + 1, {**p.steps, event.step: new}
+    return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1, **changes)
 
 
 def _attempt_failed(p: Progress, event: e.AttemptFailed, at: float) -> Progress:
@@ -212,6 +225,7 @@ def _step_ended_badly(
         ended=p.version + 1,
         again=False,
         halted=False,
+        probe_base=step.probes,  # a new question has all its attempts
     )
     troubled = p.troubled + _troubled(step.state, state)
     message_ids = _remember(p, event.message_id)
@@ -273,7 +287,15 @@ def _signal_received(p: Progress, event: e.SignalReceived, at: float) -> Progres
 
 def _compensation_started(p: Progress, event: e.CompensationStarted, at: float) -> Progress:
     state = _saga_to(p, "undo" if event.undo else "compensate")
-    return _plain(p, at, state=state, cause=event.cause, finished_at=None)
+    steps = {name: _no_longer_asked(step) for name, step in p.steps.items()}
+    return _plain(p, at, state=state, cause=event.cause, finished_at=None, steps=steps)
+
+
+def _no_longer_asked(step: StepProgress) -> StepProgress:
+    """What is unknown is undone as it is: no probe of it, running or planned, is of interest any more."""
+    if step.state is not StepState.UNKNOWN:
+        return step
+    return replace(step, probing=False, waiting=None, due_at=None, halted=False, again=False)
 
 
 def _compensation_attempt_started(p: Progress, event: e.CompensationAttemptStarted, at: float) -> Progress:
@@ -336,6 +358,11 @@ def _compensation_waived(p: Progress, event: e.CompensationWaived, at: float) ->
 # --- the saga as a whole ---
 
 
+def _turned(p: Progress, at: float, *, cut: bool, **changes: Any) -> Progress:
+    number = p.version + 1
+    return _plain(p, at, turned_at=p.turned_at or number, cut_at=number if cut else p.cut_at, **changes)
+
+
 def _saga_stuck(p: Progress, event: e.SagaStuck, at: float) -> Progress:
     return _plain(p, at, stuck=True, stuck_reason=event.reason, stuck_step=event.step, stuck_child=event.child)
 
@@ -385,10 +412,8 @@ FOLDS: Mapping[type[e.SagaEvent], Callable[[Progress, Any, float], Progress]] = 
     e.SagaUnstuck: _saga_unstuck,
     e.SagaSuspended: lambda p, event, at: _plain(p, at, suspended=True),
     e.SagaResumed: lambda p, event, at: _plain(p, at, suspended=False),
-    e.AbortRequested: lambda p, event, at: _plain(p, at, abort=event, turned_at=p.turned_at or p.version + 1),
-    e.DeadlineExpired: lambda p, event, at: _plain(
-        p, at, deadline_expired=True, turned_at=p.turned_at or p.version + 1
-    ),
+    e.AbortRequested: lambda p, event, at: _turned(p, at, cut=event.cut, abort=event),
+    e.DeadlineExpired: lambda p, event, at: _turned(p, at, cut=True, deadline_expired=True),
     e.SagaCompleted: _saga_ended,
     e.SagaFailed: _saga_ended,
 }

@@ -34,6 +34,8 @@ def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
             start(turn, name)
             if turn.progress.steps[name].done:
                 queue.extend(turn.definition.followers[name])
+            elif turn.progress.steps[name].state is StepState.FAILED:
+                break  # it could not even begin: nothing else does
     if turn.progress.troubled:
         settle_troubles(turn)
     if turn.progress.done == len(turn.progress.steps) and turn.progress.state is SagaState.PENDING:
@@ -221,9 +223,15 @@ def start_retries(turn: Turn) -> None:
 
 def failing(turn: Turn) -> e.Failure | None:
     """Why the saga must turn back, if it must: the first failure, the abort or the deadline."""
+    found = _way_back(turn)
+    return None if found is None else found[1]
+
+
+def _way_back(turn: Turn) -> tuple[int, e.Failure] | None:
+    """What makes the saga turn back, after the number of its event."""
     progress = turn.progress
     if progress.state is SagaState.COMPENSATING:
-        return progress.cause
+        return (0, progress.cause) if progress.cause is not None else None
     if not (progress.troubled or progress.abort is not None or progress.deadline_expired):
         return None
     if turn.pivot_passed:
@@ -237,7 +245,7 @@ def failing(turn: Turn) -> e.Failure | None:
         for name, step in turn.in_state(StepState.FAILED, StepState.UNKNOWN):
             if step.error is not None and _sends_back(turn.definition.steps[name], step):
                 causes.append((step.ended, step.error))
-    return min(causes, key=lambda pair: pair[0])[1] if causes else None
+    return min(causes, key=lambda pair: pair[0]) if causes else None
 
 
 def _sends_back(spec: StepDefinition, step: StepProgress) -> bool:
@@ -256,21 +264,23 @@ def settle_troubles(turn: Turn) -> None:
             _settle_failed(turn, name, step, spec)
         else:
             _settle_unknown(turn, name, step, spec)
-    cause = _turning_back(turn)
-    if cause is not None:
-        wind_down(turn, cause)
-
-
-def _turning_back(turn: Turn) -> e.Failure | None:
-    return None if turn.halted else failing(turn)
+    found = None if turn.halted else _way_back(turn)
+    if found is not None:
+        wind_down(turn, *found)
 
 
 def _settle_failed(turn: Turn, name: str, step: StepProgress, spec: StepDefinition) -> None:
     if turn.halted:
         return
     if step.again:
-        turn.call(name, attempt=step.attempts + 1, via=step.via)
-    elif spec.fallback is not None and step.via != "fallback" and step.attempts:
+        if step.attempts:
+            turn.call(name, attempt=step.attempts + 1, via=step.via)
+            return
+        start(turn, name)  # it never came to a call: its condition, its key or its signal failed
+        step = turn.step(name)
+        if step.state is not StepState.FAILED:
+            return
+    if spec.fallback is not None and step.via != "fallback" and step.attempts:
         if failing(turn) is None:
             turn.call(name, attempt=step.attempts + 1, via="fallback")
     elif turn.pivot_passed:
@@ -281,7 +291,8 @@ def _settle_unknown(turn: Turn, name: str, step: StepProgress, spec: StepDefinit
     if turn.halted or step.probing:
         return
     aborted = turn.progress.abort is not None
-    asks = spec.on_unknown == "probe" or (step.again and not spec.idempotent)
+    # Whatever ``on_unknown`` says, a person's retry of what must not be repeated asks, and a question begun is ended.
+    asks = spec.on_unknown == "probe" or step.waiting is not None or (step.again and not spec.idempotent)
     if asks and spec.probe is not None and not aborted:
         if step.halted and not step.again:
             turn.stick(f"the outcome of step {name} is unknown, and its probe cannot tell: {step.error}", name)
@@ -297,7 +308,8 @@ def probe_ended(turn: Turn, ended: CallEnded) -> None:
     """The probe answered, or could not."""
     name = ended.call.step
     step = turn.step(name)
-    if step.state is not StepState.UNKNOWN or not step.probing or step.probes != ended.call.attempt:
+    current = (step.probes, step.probe_interruptions)
+    if not step.probing or current != (ended.call.attempt, ended.call.interruption):
         return
     if ended.kind is OutcomeKind.SUCCEEDED:
         if ended.happened:
@@ -310,13 +322,16 @@ def probe_ended(turn: Turn, ended: CallEnded) -> None:
     tried = step.probes - step.probe_base
     policy = turn.policy(name)
     retry_at = None
-    if ended.kind is not OutcomeKind.IMPOSSIBLE and not ended.final and not policy.exhausted(tried):
+    may_ask = ended.kind is not OutcomeKind.IMPOSSIBLE and not ended.final and not policy.exhausted(tried)
+    if may_ask and turn.progress.version < turn.progress.event_budget:
         retry_at = turn.now + policy.delay(tried, turn.surroundings.spread())
     turn.emit(e.ProbeFailed(step=name, attempt=step.probes, error=error, retry_at=retry_at))
 
 
 def probe_interrupted(turn: Turn, name: str, step: StepProgress) -> None:
     """A probe died with its process: asking again is harmless, but not for ever."""
+    if turn.progress.abort is not None:
+        return  # it is undone as it is
     if step.probe_interruptions >= turn.policy(name).max_interruptions:
         error = turn.failure(name, "Interrupted", "the process ended during the probe, again and again")
         turn.emit(e.ProbeFailed(step=name, attempt=step.probes, error=error))
@@ -324,10 +339,12 @@ def probe_interrupted(turn: Turn, name: str, step: StepProgress) -> None:
         turn.call_probe(name, attempt=step.probes, interruption=step.probe_interruptions + 1)
 
 
-def wind_down(turn: Turn, cause: e.Failure) -> None:
-    """End what still runs, as far as it can be ended; when nothing runs any more, turn back."""
-    progress = turn.progress
-    cut = progress.deadline_expired or (progress.abort is not None and progress.abort.cut)
+def wind_down(turn: Turn, since: int, cause: e.Failure) -> None:
+    """End what still runs, as far as it can be ended; when nothing runs any more, turn back.
+
+    A call that a person granted later, to find out about a step that is unknown, is let run.
+    """
+    cut_at = turn.progress.cut_at
     for name, step in turn.in_state(StepState.RUNNING):
         if step.waiting == "backoff" or step.halted:
             end_badly(turn, name, step.error or cause, open_=step.open)
@@ -336,17 +353,16 @@ def wind_down(turn: Turn, cause: e.Failure) -> None:
         elif step.waiting == "child" and step.waiting_name is not None:
             turn.abort_child(step.waiting_name, str(cause))
         elif step.waiting == "reply":
-            if cut or step.due_at is None:
+            if step.began < cut_at or (step.due_at is None and step.began < since):
                 end_badly(turn, name, turn.failure(name, "Cut", f"not waited for: {cause}"), open_=True)
-        elif cut and turn.definition.steps[name].kind is not StepKind.CHILD:
+        elif step.began < cut_at and turn.definition.steps[name].kind is not StepKind.CHILD:
             turn.cancel(name)
             end_badly(turn, name, turn.failure(name, "Cut", f"cut short: {cause}"), open_=True)
+    for name, step in turn.in_state(StepState.UNKNOWN):  # what was just cut short may have to be asked for
+        _settle_unknown(turn, name, step, turn.definition.steps[name])
     if any(step.state is StepState.RUNNING for step in turn.progress.steps.values()):
         return
-    for name, step in turn.in_state(StepState.UNKNOWN):
-        spec = turn.definition.steps[name]
-        if spec.on_unknown == "compensate" or turn.progress.abort is not None:
-            continue
-        _settle_unknown(turn, name, step, spec)  # it has to be known before the saga may turn back
-        return
+    for name, _ in turn.in_state(StepState.UNKNOWN):
+        if turn.definition.steps[name].on_unknown != "compensate" and turn.progress.abort is None:
+            return  # it has to be known before the saga may turn back
     turn.emit(e.CompensationStarted(cause=cause))

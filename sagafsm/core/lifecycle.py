@@ -71,6 +71,7 @@ STEP_TRANSITIONS: Sequence[tuple[str, StepState, StepState]] = (
     ("succeed", StepState.UNKNOWN, StepState.SUCCEEDED),  # a probe, a late reply or a person settled it
     ("fail", StepState.WAITING, StepState.FAILED),  # its condition could not be worked out
     ("fail", StepState.RUNNING, StepState.FAILED),
+    ("fail", StepState.FAILED, StepState.FAILED),  # tried again after the pivot, it still could not begin
     ("fail", StepState.UNKNOWN, StepState.FAILED),
     ("lose", StepState.RUNNING, StepState.UNKNOWN),
     ("skip", StepState.WAITING, StepState.SKIPPED),
@@ -114,6 +115,7 @@ SAGA_MACHINE = machine(SAGA_TRANSITIONS, SagaState.STARTED)
 STEP_MACHINE = machine(STEP_TRANSITIONS, StepState.WAITING)
 SAGA_TABLE: Mapping[tuple[SagaState, str], SagaState] = compile_table(SAGA_MACHINE, SagaState)
 STEP_TABLE: Mapping[tuple[StepState, str], StepState] = compile_table(STEP_MACHINE, StepState)
+
 
 class IllegalTransition(StoreCorrupt):
     """A log holds an event that its state does not allow."""

@@ -15,14 +15,15 @@ from .lifecycle import SagaState, StepState
 MAX_EVENTS = 10_000  # a log that reaches this is stopped for a person to look at: nothing grows for ever
 
 
-class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Where one step stands.
 
     ``attempts`` numbers the calls of the action and of its fallback, one after the other; ``attempts - base`` of them
     count against the current policy. ``open``: one of them may have happened although it did not succeed.
     ``calling``: a call was begun and has not come to an end. ``waiting``: what the step waits for, between calls
     (reply, child, signal, sleep, backoff), under ``waiting_name`` and until ``due_at``. ``ended`` is the number of
-    the event that ended the step: the order of completion. ``again``: a person granted new attempts.
+    the event that ended the step: the order of completion; ``began`` that of the last one that began a call of it.
+    ``again``: a person granted new attempts.
     """
 
     state: StepState = StepState.WAITING
@@ -36,7 +37,8 @@ class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     waiting_name: str | None = None
     due_at: float | None = None
     started_at: float | None = None
-    result: msgspec.Raw | None = None
+    began: int = 0
+    stored: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="result")
     error: e.Failure | None = None
     ended: int = 0
     again: bool = False
@@ -52,6 +54,11 @@ class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     waived: bool = False
 
     @property
+    def result(self) -> msgspec.Raw | None:
+        """What the step returned; None where it has not. JSON's null is a result: a snapshot must keep it."""
+        return None if isinstance(self.stored, msgspec.UnsetType) else self.stored
+
+    @property
     def done(self) -> bool:
         """Whether the steps after this one may start."""
         return self.state is StepState.SUCCEEDED or self.state is StepState.SKIPPED
@@ -60,7 +67,7 @@ class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 WAITING_STEP = StepProgress()
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Where one saga stands after ``version`` events. Times are seconds since the epoch by the store's clock."""
 
     saga_id: str
@@ -87,6 +94,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline_expired: bool = False
     abort: e.AbortRequested | None = None
     turned_at: int = 0  # the number of the first event that asked for the way back: abort or deadline
+    cut_at: int = 0  # the number of the last event that asked for running calls to be cut short
     cause: e.Failure | None = None
     done: int = 0  # steps that succeeded or were skipped
     troubled: int = 0  # steps that failed or whose outcome is unknown

@@ -13,7 +13,7 @@ import msgspec
 from . import events as e
 from .commands import AbortChild, Call, CancelCall, Command, Delivery, Role
 from .definition import SagaDefinition
-from .fold import evolve
+from .fold import FOLDS
 from .keys import Purpose, derived_key, templated_key
 from .lifecycle import SagaState, StepState
 from .progress import Progress, StepProgress
@@ -73,7 +73,7 @@ class Turn:
 
     def emit(self, event: e.SagaEvent) -> None:
         """Decide that this happened."""
-        self.progress = evolve(self.progress, event, self.now)
+        self.progress = FOLDS[type(event)](self.progress, event, self.now)
         self.events.append(event)
 
     # --- questions ---

@@ -89,9 +89,13 @@ def _forward_reply(turn: Turn, reply: ReplyArrived) -> None:
 
 
 def _settle_by_reply(turn: Turn, reply: ReplyArrived) -> None:
-    """A step whose outcome is unknown, and for which the saga is stuck, is settled by whoever knows it."""
+    """A step whose outcome is unknown, and for which the saga is stuck, is settled by whoever knows it.
+
+    "Not this time" settles nothing: another of its attempts may have happened.
+    """
     step = turn.step(reply.step)
-    if reply.attempt is not None and reply.attempt != step.attempts:
+    certain = reply.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.REJECTED)
+    if not certain or (reply.attempt is not None and reply.attempt != step.attempts):
         turn.delivery = Delivery.LATE
         return
     if reply.kind is OutcomeKind.SUCCEEDED:
@@ -219,8 +223,16 @@ def skip_asked(turn: Turn, asked: SkipAsked) -> None:
 
 
 def _unstick_unless_held(turn: Turn, event: e.SagaUnstuck) -> None:
-    if not held_steps(turn) and turn.progress.stuck:
+    progress = turn.progress
+    if not progress.stuck or progress.stuck_child is not None:
+        return  # a stuck sub-saga still holds it, and says itself when it no longer does
+    held = held_steps(turn)
+    if not held:
         turn.emit(event)
+    elif progress.stuck_step not in held:  # the reason given is settled: name what is left
+        turn.emit(event)
+        step = turn.step(held[0])
+        turn.stick(f"step {held[0]} needs a person too: {step.compensation_error or step.error}", held[0])
 
 
 def suspend_asked(turn: Turn, asked: SuspendAsked) -> None:
