@@ -101,7 +101,7 @@ async def test_a_damaged_database_is_corrupt(path):
 
 @pytest.mark.parametrize("options", ["", "?journal_mode=DELETE"])
 async def test_a_missing_directory_is_unavailable(tmp_path, options):
-    with pytest.raises(StoreUnavailable, match="directory"):
+    with pytest.raises(StoreUnavailable, match="directory must exist"):
         await opened(f"sqlite:///{tmp_path}/missing/sagas.db{options}")
 
 
