@@ -39,8 +39,8 @@ class FileLock:
                 self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except OSError as exc:
                 raise StoreUnavailable(
-                    f"the lock file {self.path} cannot be opened ({exc.strerror}); the database's directory must exist, "
-                    "and this user needs the right to write to it"
+                    f"the lock file {self.path} cannot be opened ({exc.strerror}); the database's directory must "
+                    "exist, and this user needs the right to write to it"
                 ) from exc
         pause, deadline = FIRST_PAUSE, time.monotonic() + self._timeout
         while True:
