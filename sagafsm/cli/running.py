@@ -191,13 +191,16 @@ def _bar(tally: Tally) -> Iterator[Callable[[], None]]:
     from .output import console
 
     screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda: None
+        return
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[said]}", markup=False),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+    with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task("", total=tally.total, said="")
 
         def told() -> None:
