@@ -13,8 +13,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from . import events as e
+from .changes import begun, changed, checked_step, moved, remembered, saga_moved, step_of, troubled_by, with_step
 from .errors import StoreCorrupt
-from .lifecycle import SagaState, StepState, move_saga, move_step
+from .legality import check_saga
+from .lifecycle import SagaState, StepState, move_step
 from .progress import MAX_EVENTS, WAITING_STEP, Progress, StepProgress
 
 
@@ -28,6 +30,7 @@ def evolve(progress: Progress | None, event: e.SagaEvent, at: float) -> Progress
         fold = FOLDS[type(event)]
     except KeyError:
         raise StoreCorrupt(f"saga {progress.saga_id}: no second {type(event).__name__} is possible") from None
+    check_saga(progress, event)
     return fold(progress, event, at)
 
 
@@ -61,52 +64,13 @@ def _born(event: e.SagaStarted, at: float) -> Progress:
     )
 
 
-def _step(progress: Progress, name: str) -> StepProgress:
-    try:
-        return progress.steps[name]
-    except KeyError:
-        raise StoreCorrupt(f"saga {progress.saga_id}: its log names an unknown step {name!r}") from None
-
-
-def _with(progress: Progress, at: float, name: str, step: StepProgress, **changes: Any) -> Progress:
-    steps = {**progress.steps, name: step}
-    return replace(progress, steps=steps, version=progress.version + 1, updated_at=at, **changes)
-
-
-def _plain(progress: Progress, at: float, **changes: Any) -> Progress:
-    return replace(progress, version=progress.version + 1, updated_at=at, **changes)
-
-
-def _to(progress: Progress, name: str, step: StepProgress, trigger: str) -> StepState:
-    return move_step(step.state, trigger, progress.saga_id, name)
-
-
-def _saga_to(progress: Progress, trigger: str) -> SagaState:
-    return move_saga(progress.state, trigger, progress.saga_id)
-
-
-def _begun(progress: Progress) -> SagaState:
-    """The saga's state once a step has moved."""
-    state = progress.state
-    return _saga_to(progress, "begin") if state is SagaState.STARTED else state
-
-
-def _troubled(before: StepState, after: StepState) -> int:
-    bad = (StepState.FAILED, StepState.UNKNOWN)
-    return (after in bad) - (before in bad)
-
-
-def _remember(progress: Progress, message_id: str | None) -> frozenset[str]:
-    return progress.message_ids if message_id is None else progress.message_ids | {message_id}
-
-
 # --- forward ---
 
 _FIRST_STARTED = move_step(StepState.WAITING, "start", "", "")
 
 
 def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = step_of(p, event.step)
     if step is WAITING_STEP and event.via == "action":  # by far the most frequent case
         new = StepProgress(
             state=_FIRST_STARTED,
@@ -117,8 +81,8 @@ def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progres
             began=p.version + 1,
         )
         version, steps = p.version + 1, {**p.steps, event.step: new}
-        return replace(p, steps=steps, version=version, updated_at=at, state=_begun(p))
-    state = _to(p, event.step, step, "start")
+        return replace(p, steps=steps, version=version, updated_at=at, state=begun(p))
+    state = moved(p, event.step, step, "start")
     fresh = event.via != step.via
     new = replace(
         step,
@@ -137,19 +101,19 @@ def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progres
         again=False,
         halted=False,
     )
-    return _with(p, at, event.step, new, state=_begun(p), troubled=p.troubled + _troubled(step.state, state))
+    return with_step(p, at, event.step, new, state=begun(p), troubled=p.troubled + troubled_by(step.state, state))
 
 
-def _reply_awaited(p: Progress, event: e.ReplyAwaited, at: float) -> Progress:
-    step = _step(p, event.step)
+def _reply_awaited(p: Progress, event: e.ReplyAwaited | e.CompensationReplyAwaited, at: float) -> Progress:
+    step = checked_step(p, event.step, event)
     waiting = "child" if event.child else "reply"
     new = replace(step, calling=False, waiting=waiting, waiting_name=event.child, due_at=event.until)
-    return _with(p, at, event.step, new)
+    return with_step(p, at, event.step, new)
 
 
 def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
-    step = _step(p, event.step)
-    state = _to(p, event.step, step, "start")
+    step = step_of(p, event.step)
+    state = moved(p, event.step, step, "start")
     new = replace(
         step,
         state=state,
@@ -159,13 +123,13 @@ def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
         started_at=at,
         again=False,
     )
-    troubled = p.troubled + _troubled(step.state, state)
-    return _with(p, at, event.step, new, state=_begun(p), troubled=troubled)
+    troubled = p.troubled + troubled_by(step.state, state)
+    return with_step(p, at, event.step, new, state=begun(p), troubled=troubled)
 
 
 def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
-    step = _step(p, event.step)
-    state = _to(p, event.step, step, "succeed")
+    step = step_of(p, event.step)
+    state = moved(p, event.step, step, "succeed")
     changes: dict[str, Any] = {}
     if event.by == "signal" and step.waiting_name is not None:
         first = next((i for i, signal in enumerate(p.signals) if signal.name == step.waiting_name), None)
@@ -173,9 +137,9 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
             raise StoreCorrupt(f"saga {p.saga_id}, step {event.step}: consumes a signal that never came")
         changes["signals"] = p.signals[:first] + p.signals[first + 1 :]
     if event.message_id is not None:
-        changes["message_ids"] = _remember(p, event.message_id)
+        changes["message_ids"] = remembered(p, event.message_id)
     if step.state is not StepState.RUNNING:
-        changes["troubled"] = p.troubled + _troubled(step.state, state)
+        changes["troubled"] = p.troubled + troubled_by(step.state, state)
     new = replace(
         step,
         state=state,
@@ -194,7 +158,7 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
 
 
 def _attempt_failed(p: Progress, event: e.AttemptFailed, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = checked_step(p, event.step, event)
     new = replace(
         step,
         calling=False,
@@ -205,14 +169,14 @@ def _attempt_failed(p: Progress, event: e.AttemptFailed, at: float) -> Progress:
         error=event.error,
         halted=event.retry_at is None,
     )
-    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
 
 
 def _step_ended_badly(
     p: Progress, event: e.StepFailed | e.StepUnknown, at: float, trigger: str, open_: bool
 ) -> Progress:
-    step = _step(p, event.step)
-    state = _to(p, event.step, step, trigger)
+    step = step_of(p, event.step)
+    state = moved(p, event.step, step, trigger)
     new = replace(
         step,
         state=state,
@@ -227,9 +191,9 @@ def _step_ended_badly(
         halted=False,
         probe_base=step.probes,  # a new question has all its attempts
     )
-    troubled = p.troubled + _troubled(step.state, state)
-    message_ids = _remember(p, event.message_id)
-    return _with(p, at, event.step, new, state=_begun(p), troubled=troubled, message_ids=message_ids)
+    troubled = p.troubled + troubled_by(step.state, state)
+    message_ids = remembered(p, event.message_id)
+    return with_step(p, at, event.step, new, state=begun(p), troubled=troubled, message_ids=message_ids)
 
 
 def _step_failed(p: Progress, event: e.StepFailed, at: float) -> Progress:
@@ -241,15 +205,15 @@ def _step_unknown(p: Progress, event: e.StepUnknown, at: float) -> Progress:
 
 
 def _step_skipped(p: Progress, event: e.StepSkipped, at: float) -> Progress:
-    step = _step(p, event.step)
-    state = _to(p, event.step, step, "skip")
+    step = step_of(p, event.step)
+    state = moved(p, event.step, step, "skip")
     new = replace(step, state=state, ended=p.version + 1, probing=False, waiting=None, due_at=None, again=False)
-    troubled = p.troubled + _troubled(step.state, state)
-    return _with(p, at, event.step, new, state=_begun(p), done=p.done + 1, troubled=troubled)
+    troubled = p.troubled + troubled_by(step.state, state)
+    return with_step(p, at, event.step, new, state=begun(p), done=p.done + 1, troubled=troubled)
 
 
 def _probe_started(p: Progress, event: e.ProbeStarted, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = checked_step(p, event.step, event)
     new = replace(
         step,
         probes=event.attempt,
@@ -262,11 +226,11 @@ def _probe_started(p: Progress, event: e.ProbeStarted, at: float) -> Progress:
         again=False,
         halted=False,
     )
-    return _with(p, at, event.step, new)
+    return with_step(p, at, event.step, new)
 
 
 def _probe_failed(p: Progress, event: e.ProbeFailed, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = checked_step(p, event.step, event)
     new = replace(
         step,
         probing=False,
@@ -275,20 +239,22 @@ def _probe_failed(p: Progress, event: e.ProbeFailed, at: float) -> Progress:
         error=event.error,
         halted=event.retry_at is None,
     )
-    return _with(p, at, event.step, new)
+    return with_step(p, at, event.step, new)
 
 
 def _signal_received(p: Progress, event: e.SignalReceived, at: float) -> Progress:
-    return _plain(p, at, signals=(*p.signals, event), message_ids=_remember(p, event.message_id))
+    return changed(p, at, signals=(*p.signals, event), message_ids=remembered(p, event.message_id))
 
 
 # --- backward ---
 
 
 def _compensation_started(p: Progress, event: e.CompensationStarted, at: float) -> Progress:
-    state = _saga_to(p, "undo" if event.undo else "compensate")
+    if event.undo and p.parent_id is None:
+        raise StoreCorrupt(f"saga {p.saga_id} has no parent that could undo it")
+    state = saga_moved(p, "undo" if event.undo else "compensate")
     steps = {name: _no_longer_asked(step) for name, step in p.steps.items()}
-    return _plain(p, at, state=state, cause=event.cause, finished_at=None, steps=steps)
+    return changed(p, at, state=state, cause=event.cause, finished_at=None, steps=steps)
 
 
 def _no_longer_asked(step: StepProgress) -> StepProgress:
@@ -299,10 +265,10 @@ def _no_longer_asked(step: StepProgress) -> StepProgress:
 
 
 def _compensation_attempt_started(p: Progress, event: e.CompensationAttemptStarted, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = step_of(p, event.step)
     new = replace(
         step,
-        state=_to(p, event.step, step, "undo"),
+        state=moved(p, event.step, step, "undo"),
         compensation_attempts=event.attempt,
         compensation_base=event.attempt - 1 if step.again else step.compensation_base,
         compensation_interruptions=event.interruption,
@@ -313,46 +279,43 @@ def _compensation_attempt_started(p: Progress, event: e.CompensationAttemptStart
         started_at=at,
         again=False,
     )
-    return _with(p, at, event.step, new)
-
-
-def _compensation_reply_awaited(p: Progress, event: e.CompensationReplyAwaited, at: float) -> Progress:
-    step = _step(p, event.step)
-    waiting = "child" if event.child else "reply"
-    new = replace(step, calling=False, waiting=waiting, waiting_name=event.child, due_at=event.until)
-    return _with(p, at, event.step, new)
+    return with_step(p, at, event.step, new)
 
 
 def _compensation_attempt_failed(p: Progress, event: e.CompensationAttemptFailed, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = checked_step(p, event.step, event)
     new = replace(
         step, calling=False, waiting="backoff", waiting_name=None, due_at=event.retry_at, compensation_error=event.error
     )
-    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
 
 
 def _compensation_failed(p: Progress, event: e.CompensationFailed, at: float) -> Progress:
-    step = _step(p, event.step)
+    step = step_of(p, event.step)
     new = replace(
         step,
-        state=_to(p, event.step, step, "give_up"),
+        state=moved(p, event.step, step, "give_up"),
         calling=False,
         waiting=None,
         due_at=None,
         compensation_error=event.error,
     )
-    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
 
 
 def _step_compensated(p: Progress, event: e.StepCompensated, at: float) -> Progress:
-    step = _step(p, event.step)
-    new = replace(step, state=_to(p, event.step, step, "undone"), calling=False, waiting=None, due_at=None, again=False)
-    return _with(p, at, event.step, new, message_ids=_remember(p, event.message_id))
+    step = step_of(p, event.step)
+    new = replace(
+        step, state=moved(p, event.step, step, "undone"), calling=False, waiting=None, due_at=None, again=False
+    )
+    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
 
 
 def _compensation_waived(p: Progress, event: e.CompensationWaived, at: float) -> Progress:
-    step = _step(p, event.step)
-    return _with(p, at, event.step, replace(step, waived=True, calling=False, waiting=None, due_at=None, again=False))
+    step = checked_step(p, event.step, event)
+    return with_step(
+        p, at, event.step, replace(step, waived=True, calling=False, waiting=None, due_at=None, again=False)
+    )
 
 
 # --- the saga as a whole ---
@@ -360,18 +323,18 @@ def _compensation_waived(p: Progress, event: e.CompensationWaived, at: float) ->
 
 def _turned(p: Progress, at: float, *, cut: bool, **changes: Any) -> Progress:
     number = p.version + 1
-    return _plain(p, at, turned_at=p.turned_at or number, cut_at=number if cut else p.cut_at, **changes)
+    return changed(p, at, turned_at=p.turned_at or number, cut_at=number if cut else p.cut_at, **changes)
 
 
 def _saga_stuck(p: Progress, event: e.SagaStuck, at: float) -> Progress:
-    return _plain(p, at, stuck=True, stuck_reason=event.reason, stuck_step=event.step, stuck_child=event.child)
+    return changed(p, at, stuck=True, stuck_reason=event.reason, stuck_step=event.step, stuck_child=event.child)
 
 
 def _saga_unstuck(p: Progress, event: e.SagaUnstuck, at: float) -> Progress:
     steps = dict(p.steps)
     for name in event.steps:
-        steps[name] = replace(_step(p, name), again=True)
-    return _plain(
+        steps[name] = replace(step_of(p, name), again=True)
+    return changed(
         p,
         at,
         steps=steps,
@@ -385,8 +348,8 @@ def _saga_unstuck(p: Progress, event: e.SagaUnstuck, at: float) -> Progress:
 
 def _saga_ended(p: Progress, event: e.SagaCompleted | e.SagaFailed, at: float) -> Progress:
     if isinstance(event, e.SagaFailed):
-        return _plain(p, at, state=_saga_to(p, "fail"), outcome=event.outcome, finished_at=at)
-    return _plain(p, at, state=_saga_to(p, "complete"), finished_at=at)
+        return changed(p, at, state=saga_moved(p, "fail"), outcome=event.outcome, finished_at=at)
+    return changed(p, at, state=saga_moved(p, "complete"), finished_at=at)
 
 
 FOLDS: Mapping[type[e.SagaEvent], Callable[[Progress, Any, float], Progress]] = {
@@ -403,15 +366,15 @@ FOLDS: Mapping[type[e.SagaEvent], Callable[[Progress, Any, float], Progress]] = 
     e.SignalReceived: _signal_received,
     e.CompensationStarted: _compensation_started,
     e.CompensationAttemptStarted: _compensation_attempt_started,
-    e.CompensationReplyAwaited: _compensation_reply_awaited,
+    e.CompensationReplyAwaited: _reply_awaited,
     e.CompensationAttemptFailed: _compensation_attempt_failed,
     e.CompensationFailed: _compensation_failed,
     e.StepCompensated: _step_compensated,
     e.CompensationWaived: _compensation_waived,
     e.SagaStuck: _saga_stuck,
     e.SagaUnstuck: _saga_unstuck,
-    e.SagaSuspended: lambda p, event, at: _plain(p, at, suspended=True),
-    e.SagaResumed: lambda p, event, at: _plain(p, at, suspended=False),
+    e.SagaSuspended: lambda p, event, at: changed(p, at, suspended=True),
+    e.SagaResumed: lambda p, event, at: changed(p, at, suspended=False),
     e.AbortRequested: lambda p, event, at: _turned(p, at, cut=event.cut, abort=event),
     e.DeadlineExpired: lambda p, event, at: _turned(p, at, cut=True, deadline_expired=True),
     e.SagaCompleted: _saga_ended,

@@ -1,0 +1,69 @@
+"""The small changes that the fold is made of.
+
+What must stay true: each event raises ``version`` by one, and nothing else does; a state changes only by its table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from . import events as e
+from .errors import StoreCorrupt
+from .legality import check_step
+from .lifecycle import SagaState, StepState, move_saga, move_step
+from .progress import Progress, StepProgress
+
+
+def step_of(progress: Progress, name: str) -> StepProgress:
+    """The step of that name. Raises StoreCorrupt."""
+    try:
+        return progress.steps[name]
+    except KeyError:
+        raise StoreCorrupt(f"saga {progress.saga_id}: its log names an unknown step {name!r}") from None
+
+
+def checked_step(progress: Progress, name: str, event: e.SagaEvent) -> StepProgress:
+    """The step, which must stand where an event that moves it nowhere is possible."""
+    step = step_of(progress, name)
+    check_step(progress, name, step, event)
+    return step
+
+
+def with_step(progress: Progress, at: float, name: str, step: StepProgress, **changes: Any) -> Progress:
+    """The progress after an event about a step."""
+    steps = {**progress.steps, name: step}
+    return replace(progress, steps=steps, version=progress.version + 1, updated_at=at, **changes)
+
+
+def changed(progress: Progress, at: float, **changes: Any) -> Progress:
+    """The progress after an event about the saga."""
+    return replace(progress, version=progress.version + 1, updated_at=at, **changes)
+
+
+def moved(progress: Progress, name: str, step: StepProgress, trigger: str) -> StepState:
+    """The step's next state, by its table."""
+    return move_step(step.state, trigger, progress.saga_id, name)
+
+
+def saga_moved(progress: Progress, trigger: str) -> SagaState:
+    """The saga's next state, by its table."""
+    return move_saga(progress.state, trigger, progress.saga_id)
+
+
+def begun(progress: Progress) -> SagaState:
+    """The saga's state once a step has moved."""
+    state = progress.state
+    return saga_moved(progress, "begin") if state is SagaState.STARTED else state
+
+
+def troubled_by(before: StepState, after: StepState) -> int:
+    """By how much a step's move changes the number of troubled ones."""
+    bad = (StepState.FAILED, StepState.UNKNOWN)
+    return (after in bad) - (before in bad)
+
+
+def remembered(progress: Progress, message_id: str | None) -> frozenset[str]:
+    """The message ids seen, with this one."""
+    return progress.message_ids if message_id is None else progress.message_ids | {message_id}
