@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from ..core.errors import InvalidInput
+from ..core.errors import InvalidInput, StoreError
 from . import options
 from .exits import Exit
 
@@ -152,6 +152,9 @@ def _run_file(
     except asyncio.CancelledError:
         if not stopped:
             raise
+    except StoreError as exc:
+        exc.add_note(f"{tally.ended} of {tally.total} have ended; run the same command again, and the rest goes on.")
+        raise
     if json:
         print_json(
             {

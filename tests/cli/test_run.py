@@ -1,8 +1,10 @@
 """``sagafsm run``: many inputs, what they come to, and going on after an interruption."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +172,53 @@ def test_an_interrupted_run_goes_on_where_it_was(sagafsm, how, code):
     for saga in under_way:  # what had been reserved was not reserved again
         attempts = [one for one in sagafsm.json("history", saga["saga_id"]) if one["type"] == "AttemptStarted"]
         assert [one["step"] for one in attempts] == ["reserve", "charge", "ship", "confirm"]
+
+
+def test_the_progress_is_shown_on_a_terminal_and_nowhere_else(sagafsm):
+    inputs = sagafsm.file("orders.jsonl", [{"id": f"o-{n}"} for n in range(3)])
+    master, slave = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "stores"))), "TERM": "xterm"}
+    command = [sys.executable, "-m", "sagafsm.cli", "run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--json"]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=slave, text=True, timeout=30, check=False
+        )
+        os.close(slave)
+        shown = os.read(master, 65536).decode()
+    finally:
+        os.close(master)
+    assert done.returncode == 0
+    assert "3/3" in shown
+    assert json.loads(done.stdout)["outcomes"] == {"completed": 3}
+    assert sagafsm("run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id").stderr == ""
+
+
+def test_a_locked_store_ends_the_run_and_loses_nothing(sagafsm, monkeypatch):
+    sagafsm("migrate")
+    monkeypatch.setenv("SAGAFSM_STORE_PATIENCE", "0.05")
+    inputs = sagafsm.file("orders.jsonl", [{"id": f"o-{n}"} for n in range(3)])
+    words = ["run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--store", "sqlite:///sagas.db?timeout=0.05"]
+    with contextlib.closing(sqlite3.connect("sagas.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        said = sagafsm.error(*words, code=6)
+    assert "locked by another process" in said
+    assert "0 of 3 have ended; run the same command again" in said
+    assert sagafsm.json(*words)["outcomes"] == {"completed": 3}
+
+
+# --- the demo ---
+
+
+def test_the_demo_is_run_with_what_was_asked_for(sagafsm):
+    out = sagafsm("demo", "--orders", "6", "--no-kill", "--seed", "3", "--keep", "kept").stdout
+    assert "6 orders: " in out
+    assert "--seed 3 repeats it" in " ".join(out.split())
+    assert sagafsm.json("stats", "--store", "sqlite:///kept/sagas.db")["total"] == 6
+    assert "is not empty" in " ".join(sagafsm("demo", "--keep", "kept", code=2).stdout.split())
+
+
+def test_the_demo_says_what_it_needs(sagafsm, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("sagafsm.demo.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    assert "pip install 'sagafsm[demo]'" in sagafsm.error("demo", code=2)

@@ -4,8 +4,11 @@ import contextlib
 import sqlite3
 
 import pytest
+from typer.testing import CliRunner
 
 from sagafsm import SyncOrchestrator
+from sagafsm.cli.app import app
+from tests.cli.shop import Order
 
 SHOP = "tests.cli.shop"
 WHY = ("--reason", "as agreed")
@@ -174,8 +177,6 @@ def test_a_definition_that_the_store_forgot_is_found(sagafsm):
 
 
 def test_sagas_that_were_never_started_are_told(sagafsm):
-    from tests.cli.shop import Order
-
     with SyncOrchestrator("sqlite:///sagas.db", sagas=[Order], worker=False) as orchestrator:
         orchestrator.create(Order, {}, saga_id="later")
     assert "1 was created and never started" in sagafsm("doctor").stdout
@@ -190,17 +191,13 @@ def test_a_store_that_cannot_be_opened_is_a_finding(sagafsm):
     assert "✗ store:" in sagafsm("doctor", code=1).stdout
 
 
-def test_secrets_are_never_shown(sagafsm, monkeypatch):
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--json"], ["ls"], ["stuck"], ["migrate"]])
+def test_secrets_are_never_shown(sagafsm, monkeypatch, words):
     monkeypatch.setenv("SAGAFSM_STORE", "postgresql://ann:s3cret@127.0.0.1:1/db")
-    for words, code in ((["doctor"], 1), (["doctor", "--json"], 1), (["ls"], None), (["stuck"], None)):
-        from typer.testing import CliRunner
-
-        from sagafsm.cli.app import app
-
-        result = CliRunner().invoke(app, words)
-        assert result.exit_code == (code or result.exit_code) != 0
-        assert "s3cret" not in result.stdout + result.stderr
-    assert "postgresql://***@127.0.0.1:1/db" in sagafsm("doctor", code=1).stdout
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code in (1, 2, 6)
+    assert "s3cret" not in result.stdout + result.stderr
+    assert "doctor" not in words or "postgresql://***@127.0.0.1:1/db" in result.stdout
 
 
 def test_a_store_that_forgets_is_a_problem(sagafsm):
