@@ -20,6 +20,7 @@ from .lifecycle import SagaState, StepState
 from .progress import Progress
 from .turn import Surroundings, Turn, pivot_open, pivot_passed
 
+_WAKING = (c.Begin, c.TakenOver, c.Tick)
 CHILD_CHECK = (1.0, 60.0)  # seconds between two looks at a sub-saga: at first, at most
 
 
@@ -51,15 +52,14 @@ def decide(
     if not advance and isinstance(given, c.TakenOver):
         return Decision(turn.events, progress, turn.commands, turn.delivery)  # whoever takes it over next goes on
     candidates = _HANDLERS[type(given)](turn, given)
-    if advance and not turn.ended:
+    if advance:
         _advance(turn, given, candidates)
     return Decision(turn.events, turn.progress, turn.commands, turn.delivery)
 
 
 def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> None:
     state = turn.progress.state
-    told = not isinstance(given, (c.Begin, c.TakenOver, c.Tick))
-    if told and state is SagaState.STARTED and turn.progress.abort is None:
+    if state is SagaState.STARTED and not isinstance(given, _WAKING) and turn.progress.abort is None:
         return  # created, not yet asked to run: it keeps what it is told
     if state is SagaState.PENDING or state is SagaState.STARTED:
         if candidates is None or turn.progress.deadline is not None:

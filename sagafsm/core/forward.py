@@ -21,24 +21,28 @@ from .turn import Turn
 
 def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
     """Start everything that may start; ``candidates`` None looks at every step."""
-    if turn.progress.troubled or turn.progress.abort is not None or turn.progress.deadline_expired:
+    progress = turn.progress
+    if progress.troubled or progress.abort is not None or progress.deadline_expired:
         settle_troubles(turn)
         if turn.halted or failing(turn) is not None or turn.progress.state is not SagaState.PENDING:
             return
         candidates = None
-    if turn.halted:
+    elif progress.stuck or progress.suspended:
         return
     queue = list(turn.definition.steps if candidates is None else candidates)
     for name in queue:  # grows as steps end at once
         if _is_ready(turn, name):
             start(turn, name)
-            if turn.progress.steps[name].done:
+            state = turn.progress.steps[name].state
+            if state is StepState.SUCCEEDED or state is StepState.SKIPPED:
                 queue.extend(turn.definition.followers[name])
-            elif turn.progress.steps[name].state is StepState.FAILED:
+            elif state is StepState.FAILED:
                 break  # it could not even begin: nothing else does
-    if turn.progress.troubled:
+    progress = turn.progress
+    if progress.troubled:
         settle_troubles(turn)
-    if turn.progress.done == len(turn.progress.steps) and turn.progress.state is SagaState.PENDING:
+        progress = turn.progress
+    if progress.done == len(progress.steps) and progress.state is SagaState.PENDING:
         turn.emit(e.SagaCompleted())
 
 
@@ -46,8 +50,9 @@ def _is_ready(turn: Turn, name: str) -> bool:
     steps = turn.progress.steps
     if steps[name].state is not StepState.WAITING:
         return False
-    for before in turn.definition.steps[name].after:  # noqa: SIM110 - asked for every step of every saga
-        if not steps[before].done:
+    for before in turn.definition.steps[name].after:  # in line: asked for every step of every saga
+        state = steps[before].state
+        if state is not StepState.SUCCEEDED and state is not StepState.SKIPPED:
             return False
     return True
 

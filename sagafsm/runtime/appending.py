@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.codec import encode_event, encode_snapshot
 from ..core.events import SagaEvent
+from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..store import Append, Birth, NewEvent, Snapshot
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 SNAPSHOT_EVERY = 100
+STATE_NAMES = {state: state.value for state in SagaState}  # Enum's own .value is a Python function
 
 
 def new_events(events: Iterable[SagaEvent], at: float) -> list[NewEvent]:
@@ -49,7 +51,7 @@ def append_for(
         expected_version=before,
         fence=fence,
         events=new_events(events, now),
-        state=progress.state.value,
+        state=STATE_NAMES[progress.state],
         outcome=progress.outcome,
         stuck=progress.stuck,
         suspended=progress.suspended,

@@ -86,6 +86,7 @@ class Family:
             tags=parent.tags,
             parent=(parent.saga_id, spec.name),
             begin=True,
+            run_here=engine.lease_holds() and not engine.draining,
             abort=abort,
         )
 
