@@ -83,7 +83,6 @@ STEP_TRANSITIONS: Sequence[tuple[str, StepState, StepState]] = (
     ("undo", StepState.COMPENSATING, StepState.COMPENSATING),  # the next attempt
     ("undo", StepState.COMPENSATION_FAILED, StepState.COMPENSATING),  # a person asked for new attempts
     ("undone", StepState.COMPENSATING, StepState.COMPENSATED),
-    ("undone", StepState.COMPENSATION_FAILED, StepState.COMPENSATED),  # a late reply settled it
     ("give_up", StepState.COMPENSATING, StepState.COMPENSATION_FAILED),
 )
 

@@ -18,6 +18,7 @@ from ..core.codec import decode_event, decode_snapshot, encode_event, encode_sna
 from ..core.decider import Decision, decide, next_wake
 from ..core.definition import SagaDefinition
 from ..core.fold import evolve, fold
+from ..core.lifecycle import SagaState, StepState
 from ..core.progress import MAX_EVENTS, Progress
 from ..core.step import StepKind
 from ..core.turn import Surroundings
@@ -50,12 +51,16 @@ class Stored:
 
 
 class LogChecker:
-    """Follows one log, event by event, and holds every law of a log against each. Raises :class:`Broken`."""
+    """Follows one log, event by event, and holds every law of a log against each. Raises :class:`Broken`.
+
+    ``moves``: the changes of state that it saw, as (from, to), of the saga and of its steps.
+    """
 
     def __init__(self, definition: SagaDefinition) -> None:
         self.account = Account(definition)
         self.progress: Progress | None = None
         self.entries: list[Entry] = []
+        self.moves: set[tuple[SagaState | StepState, SagaState | StepState]] = set()
 
     def see(self, event: e.SagaEvent, at: float) -> Progress:
         """The next event of the log; the progress after it, as it comes back from its stored form."""
@@ -73,7 +78,16 @@ class LogChecker:
             _broken("fold is pure", f"folding {event} twice gives two different results")
         self.entries.append(entry)
         check_fold_agrees(self.account, self.progress)
+        if before is not None:
+            self._note_moves(before, self.progress, event)
         return self.progress
+
+    def _note_moves(self, before: Progress, after: Progress, event: e.SagaEvent) -> None:
+        if before.state is not after.state:
+            self.moves.add((before.state, after.state))
+        name = getattr(event, "step", None)
+        if name in before.steps:
+            self.moves.add((before.steps[name].state, after.steps[name].state))
 
 
 def check_log(definition: SagaDefinition, entries: Iterable[Entry]) -> Progress:

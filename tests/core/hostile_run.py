@@ -52,6 +52,7 @@ class Run:
         self.turns = 0
         self.decisions_with_events = 0
         self.deliveries: set[c.Delivery] = set()
+        self.inputs: list[c.Input] = []
         self.message_ids = 0
         conditions = {name: choose.one_of(True, False, "error") for name, s in self.definition.steps.items() if s.when}
 
@@ -79,6 +80,7 @@ class Run:
     def give(self, given: c.Input, *, advance: bool = True) -> c.Delivery | None:
         """Decide, store, carry out; None where the input was refused."""
         self.turns += 1
+        self.inputs.append(given)
         self.told.append(f"{self.now:g} {'' if advance else '(foreign) '}{given}")
         before, now = self.progress, self.now
         try:
