@@ -56,6 +56,19 @@ class World:
             raise RuntimeError("not now")
         return await self.act(data, ctx)
 
+    async def act_slowly(self, data: Data, ctx: StepContext) -> str:
+        await asyncio.sleep(0.02)
+        return await self.act(data, ctx)
+
+    async def act_behind_the_gate(self, data: Data, ctx: StepContext) -> str:
+        """Wait until somebody opens the gate."""
+        while not gate(self.ledger.path.parent).exists():  # noqa: ASYNC110 - another process opens it
+            await asyncio.sleep(0.01)
+        return await self.act(data, ctx)
+
+    async def act_or_reject(self, data: Data, ctx: StepContext) -> str:
+        return await (self.reject if data["item"] == "unicorn" else self.act)(data, ctx)
+
     async def reject(self, data: Data, ctx: StepContext) -> str:
         self.ledger.called(ctx.saga_id, ctx.step, ctx.idempotency_key, ctx.attempt)
         self._failpoints.reach(BEFORE_EFFECT)
@@ -102,6 +115,11 @@ class World:
             saga_id, step, None if undo else f"done {step}", message_id=f"{step}-{undo}", compensation=undo
         )
         self.ledger.delivered(saga_id, step, undo=undo)
+
+
+def gate(folder: Path) -> Path:
+    """The file that opens the gate for all processes that work in this folder."""
+    return folder / "gate"
 
 
 def shape(name: str, world: World) -> SagaDefinition:
@@ -194,6 +212,24 @@ def _small(world: World) -> SagaDefinition:
     )
 
 
+def _busy(world: World) -> SagaDefinition:
+    return _definition(
+        "busy",
+        Step("reserve", world.act_slowly, compensation=world.undo),
+        Step("charge", world.act_slowly, compensation=world.undo),
+        Step("ship", world.act_or_reject, compensatable=False),
+    )
+
+
+def _gated(world: World) -> SagaDefinition:
+    return _definition(
+        "gated",
+        Step("reserve", world.act, compensation=world.undo),
+        Step("charge", world.act_behind_the_gate, compensation=world.undo),
+        Step("ship", world.act, compensatable=False),
+    )
+
+
 SHAPES: Mapping[str, Callable[[World], SagaDefinition]] = {
     "happy": _happy,
     "undone": _undone,
@@ -202,10 +238,13 @@ SHAPES: Mapping[str, Callable[[World], SagaDefinition]] = {
     "reply": _reply,
     "family": _family,
     "small": _small,
+    "busy": _busy,
+    "gated": _gated,
 }
 
 ENDS: Mapping[str, SagaState] = dict.fromkeys(SHAPES, SagaState.FAILED) | {
     "happy": SagaState.COMPLETED,
     "pivot": SagaState.COMPLETED,
+    "gated": SagaState.COMPLETED,
 }
 """How a saga of each shape ends."""
