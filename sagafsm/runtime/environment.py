@@ -33,8 +33,15 @@ class Environment:
         return f"{self._prefix}-{next(self._count):x}"
 
     def saga_id(self) -> str:
-        """An id for a saga that was given none."""
-        return uuid.uuid4().hex
+        """An id for a saga that was given none: a UUID of version 7 (RFC 9562), so that new sagas lie side by side.
+
+        Its time only sorts; nothing is ever decided by it. Random ids made a creation on SQLite twice as dear.
+        """
+        made_at = time.time_ns() // 1_000_000
+        chance = int.from_bytes(os.urandom(10), "big")
+        value = (made_at & 0xFFFF_FFFF_FFFF) << 80 | chance
+        value = value & ~(0xF << 76) | 0x7 << 76
+        return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62).hex
 
     def worker_id(self) -> str:
         """An id that says which process this is, so that others on the same host can tell when it is gone.
