@@ -166,7 +166,7 @@ def run_commands(page: Page, block: Block, line: int) -> str | None:
         environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(Path.cwd())}
         done = subprocess.run(words, capture_output=True, text=True, timeout=50, env=environment, check=False)
         wanted = EXIT_CODE.search(command)
-        code = done.returncode if done.returncode >= 0 else 128 - done.returncode  # killed by a signal: as shells say it
+        code = done.returncode if done.returncode >= 0 else 128 - done.returncode  # a signal, as shells say it
         if code != (int(wanted[1]) if wanted else 0):
             return f"`$ {command}` ended with {code}:\n{done.stdout}{done.stderr}"
         page.printed = done.stdout + done.stderr
