@@ -54,6 +54,7 @@ class Driver:
         "fence",
         "let_go",
         "progress",
+        "seen",
     )
 
     def __init__(self, engine: Engine, definition: SagaDefinition, progress: Progress, fence: int) -> None:
@@ -62,6 +63,7 @@ class Driver:
         self.progress = progress
         self.fence = fence
         self.let_go = False
+        self.seen = float("-inf")  # when a step last asked whether the saga is still ours
         self.due_at: float | None = None  # when the saga is due again, once it is let go
         self._live = 0  # calls that have begun, or are about to, and have not ended
         self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
@@ -390,6 +392,5 @@ class Driver:
         return StepContext(self.progress, self.definition, call, self.engine.action_key(self, call), self._alive)
 
     async def _alive(self) -> None:
-        if self.let_go or self._closing:
+        if self.let_go or self._closing or not await self.engine.still_owns(self):
             raise asyncio.CancelledError
-        await self.engine.beat()

@@ -35,6 +35,8 @@ from .waiters import Waiters
 
 LOGGER = logging.getLogger("sagafsm")
 
+LOOK_EVERY = 1.0
+
 T = TypeVar("T")
 
 
@@ -98,6 +100,24 @@ class Engine:
     def lease_holds(self) -> bool:
         """Whether a call may begin: nobody else can have been granted what we own."""
         return self.environment.monotonic() < self._lease_until
+
+    async def still_owns(self, driver: Driver) -> bool:
+        """A long step says that it is alive: keep the lease, and look (not too often) whether its saga is still ours.
+
+        A store that cannot be asked is no reason for a step to fail.
+        """
+        now = self.environment.monotonic()
+        if now - driver.seen < LOOK_EVERY:
+            return True
+        driver.seen = now
+        try:
+            await self.beat()
+            stored = (await self.store.load([driver.saga_id])).get(driver.saga_id)
+        except StoreError:
+            return True
+        if stored is None or stored.record.fence != driver.fence:
+            driver.abandon()
+        return not driver.let_go
 
     # --- definitions and calls ---
 

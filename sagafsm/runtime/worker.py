@@ -85,12 +85,15 @@ class Worker:
     # --- the lease ---
 
     async def _beat(self) -> None:
+        pause = self._engine.lease / 3
         while True:
-            await asyncio.sleep(self._engine.lease / 3)
+            await asyncio.sleep(pause)
             try:
                 await self._engine.beat()
+                pause = self._engine.lease / 3
                 await self._bury_the_dead()
-            except StoreError as exc:
+            except Exception as exc:  # whatever it is, the heart goes on
+                pause = self._engine.lease / 15
                 LOGGER.warning("heartbeat failed, no call is begun once the lease has run out: %s", exc)
 
     async def _bury_the_dead(self) -> bool:
@@ -124,10 +127,13 @@ class Worker:
                     delay = 0.0
                 elif engine.next_due is not None:
                     delay = min(delay, max(0.0, engine.next_due - engine.clock()))
-            except StoreError as exc:
+            except Exception as exc:  # whatever it is, the loop goes on
                 failures += 1
                 delay = min(self._poll_interval * 2**failures, 30.0)
-                LOGGER.warning("the store cannot be asked for work, next try in %.1f s: %s", delay, exc)
+                unforeseen = None if isinstance(exc, StoreError) else exc
+                LOGGER.warning(
+                    "the store cannot be asked for work, next try in %.1f s: %s", delay, exc, exc_info=unforeseen
+                )
             if delay <= 0:
                 await asyncio.sleep(0)
                 continue
@@ -142,7 +148,8 @@ class Worker:
             try:
                 if await store.wait_for_change(30.0):
                     self._engine.wake.set()
-            except StoreError:
+            except Exception as exc:
+                LOGGER.warning("the store cannot tell of changes, polling goes on: %s", exc)
                 await asyncio.sleep(self._poll_interval)
 
     async def sweep(self, taken: list[str] | None = None) -> bool:
@@ -153,7 +160,9 @@ class Worker:
             engine.backlog = True
         claim = await engine.store.claim(engine.worker_id, list(engine.definitions), limit=max(0, room))
         engine.clock.set(claim.now)
-        engine.next_due = None if claim.next_due is None else claim.now + claim.next_due
+        full = len(claim.sagas) >= room
+        # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
+        engine.next_due = None if full or claim.next_due is None else claim.now + claim.next_due
         for saga_id in claim.attention:
             driver = engine.drivers.get(saga_id)
             if driver is not None:
@@ -161,7 +170,7 @@ class Worker:
         await self.take_up(claim.sagas)
         if taken is not None:
             taken.extend(stored.record.saga_id for stored in claim.sagas)
-        if room > 0 and len(claim.sagas) >= room:
+        if room > 0 and full:
             engine.backlog = room < CLAIM_AT_ONCE
             return room == CLAIM_AT_ONCE
         return False
@@ -242,10 +251,12 @@ class Worker:
         while True:
             await engine.stranded.wait()
             await asyncio.sleep(min(self._poll_interval, MEND_AFTER))  # what failed just now would fail again at once
+            if not engine.lease_holds():
+                continue  # the calls could not begin: each try would count as one more interruption
             engine.stranded.clear()
             try:
                 await self._take_back_orphans()
-            except StoreError as exc:
+            except Exception as exc:
                 engine.stranded.set()
                 LOGGER.warning("the store cannot be asked for %d interrupted sagas: %s", len(engine.orphans), exc)
 

@@ -11,7 +11,7 @@ from tests.runtime.world import Ledger, World
 def pytest_asyncio_loop_factories(config, item):
     """Which event loops a test runs on."""
     real = getattr(item.module, "REAL_TIME", False)
-    return {"real": asyncio.new_event_loop} if real else {"virtual": VirtualLoop}
+    return {"real": asyncio.new_event_loop} if real else {"virtual": lambda: VirtualLoop(max_steps=3_000_000)}
 
 
 @pytest.fixture
