@@ -107,7 +107,8 @@ class SQLiteStore:
         if migrate:
             self._schema.bring_up_to_date(self._writer)
         else:
-            self._schema.require(self._writer)
+            # By the reader, which leaves the file as it is: it may be somebody else's.
+            self._schema.require(self._reader)
         self._seen = self._data_version()
 
     async def close(self) -> None:

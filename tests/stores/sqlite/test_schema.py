@@ -146,3 +146,14 @@ async def test_operators_can_read_the_tables(path):
     (log,) = execute(path, ("SELECT seq, type, data ->> 'n' FROM saga_events WHERE saga_id = 'order-1'",))
     assert log == [(1, "Happened", 1), (2, "Happened", 1)]
     await store.close()
+
+
+async def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path):
+    path = tmp_path / "theirs.db"
+    execute(path, ("CREATE TABLE theirs (a)",))
+
+    with pytest.raises(StoreUnavailable):
+        await opened(path, migrate=False)
+
+    assert execute(path, ("PRAGMA journal_mode",)) == [[("delete",)]]
+    assert [found.name for found in tmp_path.iterdir() if found.suffix != ".lock"] == ["theirs.db"]
