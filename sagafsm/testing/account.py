@@ -62,6 +62,7 @@ class StepAccount:
     waived: bool = False
     ended: int = 0
     waits: str | None = None
+    waits_for: str | None = None
     calls: Calls = attrs.field(factory=Calls)
     probes: Calls = attrs.field(factory=Calls)
     undoing: Calls = attrs.field(factory=Calls)
@@ -89,6 +90,8 @@ class Account:
         self.abort: e.AbortRequested | None = None
         self.compensating_since = 0
         self.granted_at = 0  # when a person last looked at the saga
+        self.message_ids: set[str] = set()
+        self.signals: list[str] = []  # those that came and are not consumed yet
 
     # --- questions ---
 
@@ -131,12 +134,22 @@ class Account:
     def add(self, entry: Entry) -> None:
         """Note one more event."""
         self.seq = entry.seq
+        self._of_messages(entry.event)
         step = self.step(entry.event)
         if step is not None:
             self._of_step(step, entry)
             if self.state == "started" and entry.event.__class__ in _BEGINNING:
                 self.state = "pending"
         self._of_saga(entry)
+
+    def _of_messages(self, event: e.SagaEvent) -> None:
+        message_id: str | None = getattr(event, "message_id", None)
+        if message_id is not None:
+            self.message_ids.add(message_id)
+        if isinstance(event, e.SignalReceived):
+            self.signals.append(event.name)
+        elif isinstance(event, e.StepSucceeded) and event.by == "signal":
+            self.signals.remove(self.steps[event.step].waits_for or "")
 
     def _of_step(self, step: StepAccount, entry: Entry) -> None:
         match entry.event:
@@ -146,7 +159,7 @@ class Account:
                 step.via, step.state, step.granted, step.waits = event.via, "running", False, None
                 step.keys[event.via] = event.idempotency_key
             case e.WaitStarted() as event:
-                step.state, step.waits, step.granted = "running", event.kind, False
+                step.state, step.waits, step.waits_for, step.granted = "running", event.kind, event.name, False
             case e.ReplyAwaited() as event:
                 step.calls.live, step.calls.awaits, step.waits = False, True, "child" if event.child else "reply"
             case e.AttemptFailed() as event:

@@ -85,7 +85,7 @@ class LogChecker:
     def _note_moves(self, before: Progress, after: Progress, event: e.SagaEvent) -> None:
         if before.state is not after.state:
             self.moves.add((before.state, after.state))
-        name = getattr(event, "step", None)
+        name: str = getattr(event, "step", None) or ""
         if name in before.steps:
             self.moves.add((before.steps[name].state, after.steps[name].state))
 

@@ -53,6 +53,8 @@ SAGA_MAY: Mapping[type[e.SagaEvent], frozenset[str]] = {
     ),
 }
 
+_HOLDING = frozenset({"running", "failed", "unknown", "compensation_failed"})
+
 # Where the step must stand.
 STEP_MAY: Mapping[type[e.SagaEvent], frozenset[str]] = {
     e.AttemptStarted: frozenset({"waiting", "running", "unknown", "failed"}),
@@ -312,6 +314,26 @@ def no_fallback_while_unknown(account: Account, entry: Entry) -> None:
         _broken("fallback", account, entry, f"the step is {step.state}")
 
 
+def messages_are_taken_once(account: Account, entry: Entry) -> None:
+    """A message id leads to one event; a signal ends one step."""
+    message_id = getattr(entry.event, "message_id", None)
+    if message_id is not None and message_id in account.message_ids:
+        _broken("messages are taken once", account, entry, "that message was taken before")
+    if isinstance(entry.event, e.StepSucceeded) and entry.event.by == "signal":
+        wanted = account.steps[entry.event.step].waits_for
+        if wanted not in account.signals:
+            _broken("messages are taken once", account, entry, f"no signal {wanted!r} is left")
+
+
+def only_what_is_stuck_is_granted(account: Account, entry: Entry) -> None:
+    """A person's retry gives new attempts to what holds the saga up, and to nothing else."""
+    if isinstance(entry.event, e.SagaUnstuck):
+        states = {name: account.steps[name].state for name in entry.event.steps}
+        others = [name for name, state in states.items() if state not in _HOLDING]
+        if others:
+            _broken("only what is stuck", account, entry, f"{others} do not hold it up")
+
+
 LAWS: tuple[Law, ...] = (
     one_terminal_event_and_last,
     only_legal_transitions,
@@ -331,6 +353,8 @@ LAWS: tuple[Law, ...] = (
     backoff_is_stored,
     what_is_not_idempotent_is_not_repeated,
     no_fallback_while_unknown,
+    messages_are_taken_once,
+    only_what_is_stuck_is_granted,
 )
 
 
