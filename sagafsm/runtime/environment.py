@@ -58,8 +58,10 @@ class Environment:
             process = int(pid)
         except ValueError:
             return False
-        if (host, namespace) != _host() or started == "0":
+        if (host, namespace) != _host():
             return False
+        if started == "0":
+            return sys.platform == "darwin" and not _exists(process)
         return _start_time(process) != started
 
 
@@ -81,6 +83,17 @@ def _start_time(pid: int) -> str | None:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    """Whether some process has this id. Where nobody can tell when it started, only a free id says for certain."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class StoreClock:
