@@ -86,11 +86,16 @@ def encode_snapshot(progress: Progress) -> bytes:
 
 
 def decode_snapshot(saga_id: str, data: bytes) -> Progress:
-    """The fold that was stored. Raises StoreCorrupt."""
+    """The fold that was stored. Raises StoreTooNew or StoreCorrupt."""
+    where = f"saga {saga_id}: its snapshot"
     try:
         return _snapshot_decoder().decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StoreCorrupt(f"saga {saga_id}: its snapshot cannot be read: {exc}") from exc
+    except msgspec.ValidationError as exc:
+        if "unknown field" in str(exc):
+            raise StoreTooNew(f"{where}: {exc}; it was written by a newer sagafsm: upgrade") from exc
+        raise StoreCorrupt(f"{where} does not have the right form: {exc}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise StoreCorrupt(f"{where} cannot be read: {exc}") from exc
 
 
 def describe(saga_id: str, stored: Stored) -> Event:

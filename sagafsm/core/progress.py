@@ -15,7 +15,7 @@ from .lifecycle import SagaState, StepState
 MAX_EVENTS = 10_000  # a log that reaches this is stopped for a person to look at: nothing grows for ever
 
 
-class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Where one step stands.
 
     ``attempts`` numbers the calls of the action and of its fallback, one after the other; ``attempts - base`` of them
@@ -67,7 +67,7 @@ class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 WAITING_STEP = StepProgress()
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Where one saga stands after ``version`` events. Times are seconds since the epoch by the store's clock."""
 
     saga_id: str

@@ -270,6 +270,8 @@ def _child_no_longer_holds(turn: Turn, name: str) -> None:
 def undo_asked(turn: Turn, asked: UndoAsked) -> None:
     """The parent undoes this sub-saga, wherever it stands."""
     state = turn.progress.state
+    if turn.progress.parent_id is None:
+        raise InvalidInput(f"saga {turn.progress.saga_id} is nobody's sub-saga: abort it, if it is to be undone")
     if state is SagaState.COMPLETED:
         if turn.pivot_passed:
             raise PastPivot(

@@ -7,6 +7,7 @@ from sagafsm.core import commands as c
 from sagafsm.core import events as e
 from sagafsm.core.codec import decode_snapshot, encode_snapshot
 from sagafsm.core.decider import decide
+from sagafsm.core.errors import InvalidInput
 from tests.core.script import TWICE, K, RetryPolicy, Script, SubSaga, WaitFor, holds, look, other_way, step
 from tests.core.strategies import CHILD
 
@@ -211,3 +212,10 @@ def test_a_process_that_is_leaving_takes_nothing_up():
     saga.tell(c.TakenOver(), advance=False)
     assert saga.called == ["a"]
     assert saga.crash().running == ["a"]
+
+
+def test_a_saga_without_a_parent_is_not_undone():
+    """It was, and no log like that could be read again."""
+    saga = Script(step("a")).begin().ok("a")
+    with pytest.raises(InvalidInput, match="nobody's sub-saga"):
+        saga.tell(c.UndoAsked(cause=e.Failure(type="Rejected")))
