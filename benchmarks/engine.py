@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from sagafsm import Orchestrator, Rejected, Saga, SagaState, Settings, step
+from sagafsm import Orchestrator, Rejected, Saga, SagaState, Settings, sleep, step, wait_for
 
 from .floor import RESULT
+from .result import Run
+
+
+class Gate:
+    """Holds every saga in its second step. ``reached``: how many stand there; ``full``: ``count`` do."""
+
+    def __init__(self, count: int) -> None:
+        self.reached = 0
+        self.full = asyncio.Event()
+        self.opened = asyncio.Event()
+        self._count = count
+
+    async def pass_through(self) -> None:
+        """Stand at the gate until it is opened."""
+        self.reached += 1
+        if self.reached == self._count:
+            self.full.set()
+        await self.opened.wait()
+
+
+gate: Gate | None = None
+"""None: no saga is held."""
+
+
+def close_gate(count: int) -> Gate:
+    """From now on, sagas are held."""
+    global gate
+    gate = Gate(count)
+    return gate
 
 
 class Four(Saga[dict[str, Any]]):
@@ -23,6 +53,8 @@ class Four(Saga[dict[str, Any]]):
 
     @step
     async def charge(self, data: dict[str, Any]) -> dict[str, Any]:
+        if gate is not None:
+            await gate.pass_through()
         return RESULT
 
     @charge.compensation
@@ -42,27 +74,61 @@ class Four(Saga[dict[str, Any]]):
         return RESULT
 
 
-async def run_engine(url: str, sagas: int, in_flight: int, *, fail: bool = False) -> list[float]:
-    """Run so many sagas, so many at a time; seconds that each took. Raises where one did not end as it should."""
-    import asyncio
+class Approval(Saga[dict[str, Any]]):
+    """Waits for a signal."""
 
+    approval = wait_for("approval")
+
+
+class Nap(Saga[dict[str, Any]]):
+    """Waits for a time."""
+
+    nap = sleep(86_400)
+
+
+async def run_engine(
+    url: str,
+    sagas: int,
+    in_flight: int,
+    *,
+    fail: bool = False,
+    prefix: str = "saga",
+    beside: Sequence[type[Saga[Any]]] = (),
+) -> Run:
+    """Run so many sagas, so many at a time. Raises where one did not end as it should.
+
+    ``beside``: what else this process would work for.
+    """
+    settings = Settings(concurrency=max(1000, in_flight))
+    async with Orchestrator(url, sagas=[Four, *beside], settings=settings) as orchestrator:
+        return await run_sagas(orchestrator, sagas, in_flight, fail=fail, prefix=prefix)
+
+
+async def run_sagas(
+    orchestrator: Orchestrator, sagas: int, in_flight: int, *, fail: bool = False, prefix: str = "saga"
+) -> Run:
+    """The same with an orchestrator that is open."""
     took: list[float] = []
     numbers = iter(range(sagas))
     expected = SagaState.FAILED if fail else SagaState.COMPLETED
-    async with Orchestrator(url, sagas=[Four], settings=Settings(concurrency=max(1000, in_flight))) as orchestrator:
 
-        async def client() -> None:
-            for number in numbers:
-                began = time.perf_counter()
-                saga = await orchestrator.run(Four, {"n": number, "fail": fail}, saga_id=f"saga-{number}")
-                took.append(time.perf_counter() - began)
-                if saga.state is not expected:
-                    raise RuntimeError(f"{saga} should be {expected}")
+    async def client() -> None:
+        for number in numbers:
+            began = time.perf_counter()
+            saga = await orchestrator.run(Four, {"n": number, "fail": fail}, saga_id=f"{prefix}-{number}")
+            took.append(time.perf_counter() - began)
+            if saga.state is not expected:
+                raise RuntimeError(f"{saga} should be {expected}")
 
-        await asyncio.gather(*(client() for _ in range(in_flight)))
-    return took
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(in_flight)))
+    return Run(time.perf_counter() - began, took)
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite:///{path}"
+async def all_ended(orchestrator: Orchestrator, count: int) -> None:
+    """Wait until so many sagas have ended, by asking the store every 10 ms (one small read)."""
+    while True:
+        counts = await orchestrator.store.counts()
+        if sum(found.count for found in counts if found.state in ("completed", "failed")) >= count:
+            return
+        await asyncio.sleep(0.01)

@@ -1,0 +1,92 @@
+"""``python -m benchmarks``: measures, prints tables, and writes them down when told to."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from . import growth, machine, memory, recovery, startup, throughput
+from .children import ROOT
+from .options import Options
+from .result import Table, show, write
+
+QUESTIONS: dict[str, Callable[[Options], list[Table]]] = {
+    throughput.QUESTION: throughput.measure,
+    recovery.QUESTION: recovery.measure,
+    memory.QUESTION: memory.measure,
+    growth.QUESTION: growth.measure,
+    startup.QUESTION: startup.measure,
+}
+RESULTS = ROOT / "benchmarks" / "results"
+WIDTH = 140  # columns where nobody looks
+
+
+def main(arguments: Sequence[str] | None = None, *, console: Console | None = None) -> int:
+    """Measure what is asked, one question after the other."""
+    options = _parser().parse_args(arguments)
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="benchmarks-") as scratch:
+        facts = machine.look(Path(scratch))
+        console.print(
+            f"sagafsm {facts.sagafsm} ({facts.commit or 'no commit'}), Python {facts.python}, SQLite {facts.sqlite}, "
+            f"{facts.cores} cores, {facts.system}, load {facts.load:.2f}, fdatasync {facts.sync_ms:.3f} ms"
+        )
+        for warning in facts.warnings():
+            console.print(f"warning: {warning}", style="yellow")
+        if options.quick:
+            console.print("quick: the counts are tiny, and the figures mean nothing", style="yellow")
+        for question in options.question or QUESTIONS:
+            work = Path(scratch) / question
+            work.mkdir()
+            tables = QUESTIONS[question](
+                Options(
+                    folder=work,
+                    pairs=1 if options.quick else options.pairs,
+                    quick=options.quick,
+                    million=options.million,
+                )
+            )
+            for table in tables:
+                console.print()
+                show(console, table)
+            if options.write:
+                for path in write(options.results, facts, tables):
+                    console.print(f"written to {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure sagafsm. benchmarks/README.md says how, and how to read it."
+    )
+    # Not `choices`: with it, argparse refuses to be given none.
+    parser.add_argument("question", nargs="*", type=_question, help=f"any of {', '.join(QUESTIONS)}; default: all")
+    parser.add_argument("--pairs", type=int, default=5, help="how often each pair of runs is repeated")
+    parser.add_argument("--quick", action="store_true", help="a smoke test with tiny counts; its figures mean nothing")
+    parser.add_argument("--million", action="store_true", help="growth: with a million finished sagas (takes 4 GB)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT / "build",
+        help="where the databases lie meanwhile: on the disk in question, never in memory",
+    )
+    parser.add_argument("--write", action="store_true", help="write the rows as JSON lines as well")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where to, if not benchmarks/results")
+    return parser
+
+
+def _question(name: str) -> str:
+    if name not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(QUESTIONS)}")
+    return name
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

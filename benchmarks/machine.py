@@ -1,0 +1,104 @@
+"""The machine that a measurement ran on: a figure without it says nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+HIGHEST_LOAD = 0.5
+"""The load average above which somebody else is at work, and figures lie."""
+QUICKEST_SYNC = 0.02
+"""Milliseconds; no disk syncs faster, but a file system in memory does."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What to know of the machine. ``sync_ms``: one fdatasync of 4 KiB in the folder that was measured in."""
+
+    at: str
+    sagafsm: str
+    commit: str | None
+    python: str
+    sqlite: str
+    system: str
+    cores: int
+    load: float
+    sync_ms: float
+
+    def warnings(self) -> list[str]:
+        """What makes the figures doubtful, in words."""
+        found: list[str] = []
+        if self.load > HIGHEST_LOAD:
+            found.append(
+                f"the load average is {self.load:.2f}: something else runs here, and the figures lie; "
+                f"wait until it is below {HIGHEST_LOAD:g}"
+            )
+        if self.sync_ms < QUICKEST_SYNC:
+            found.append(
+                f"an fdatasync takes {self.sync_ms:.3f} ms: the folder is probably in memory, where to be durable "
+                "costs nothing; name one on a disk with --folder"
+            )
+        return found
+
+
+def look(folder: Path) -> Facts:
+    """The facts as they are now. ``folder`` is where the databases will lie."""
+    return Facts(
+        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        sagafsm=version("sagafsm"),
+        commit=_commit(),
+        python=platform.python_version(),
+        sqlite=sqlite3.sqlite_version,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        load=os.getloadavg()[0],
+        sync_ms=_sync_ms(folder),
+    )
+
+
+def _commit() -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run(
+        [git, "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def _sync_ms(folder: Path) -> float:
+    sync = getattr(os, "fdatasync", os.fsync)
+    took: list[float] = []
+    path = folder / "sync"
+    with path.open("wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(b"x" * 4096)
+            began = time.perf_counter()
+            sync(file.fileno())
+            took.append(time.perf_counter() - began)
+    path.unlink()
+    return statistics.median(took) * 1000
+
+
+def resident() -> int:
+    """Bytes of memory that this process has resident now (where that cannot be asked: the most it ever had)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+    return pages * os.sysconf("SC_PAGE_SIZE")
