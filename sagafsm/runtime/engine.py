@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 from ..core import commands as c
@@ -31,6 +30,7 @@ from .hooks import Hooks
 from .invoke import Invoker, arguments_for, failure_of
 from .journal import Journal
 from .settings import Settings
+from .threads import DaemonThreads
 from .waiters import Waiters
 
 LOGGER = logging.getLogger("sagafsm")
@@ -84,7 +84,7 @@ class Engine:
         self.stranded = asyncio.Event()  # set: sagas are ours that nobody drives
         self.next_due: float | None = None
         self._lease_until = 0.0
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: DaemonThreads | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
     # --- the lease ---
@@ -187,9 +187,9 @@ class Engine:
             return spec.probe
         return spec.forward(call.via) if call.role is c.Role.FORWARD else spec.backward(call.via)
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> DaemonThreads:
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="sagafsm")
+            self._executor = DaemonThreads(self.settings.threads, "sagafsm")
         return self._executor
 
     # --- what drivers report ---
@@ -298,6 +298,7 @@ class Engine:
             if self.drivers:
                 await asyncio.gather(*(driver.drain(drain_timeout) for driver in self.drivers.values()))
         finally:  # whoever is cancelled while waiting still leaves nothing running
+            self.waiters.close()
             for driver in list(self.drivers.values()):
                 driver.abandon()
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ..core.errors import InvalidInput
 from ..core.instance import SagaInstance
 
 
@@ -16,6 +17,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[SagaInstance]]] = {}
+        self._closed = False
 
     def tell(self, saga_id: str, instance: SagaInstance) -> None:
         """There is news of a saga."""
@@ -23,8 +25,19 @@ class Waiters:
             if not future.done():
                 future.set_result(instance)
 
+    def close(self) -> None:
+        """There will be no more news."""
+        self._closed = True
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(_closed())
+        self._waiting.clear()
+
     async def news(self, saga_id: str, timeout: float | None) -> SagaInstance | None:
-        """The next news of a saga, or None after ``timeout`` seconds."""
+        """The next news of a saga, or None after ``timeout`` seconds. Raises InvalidInput when all is closed."""
+        if self._closed:
+            raise _closed()
         future: asyncio.Future[SagaInstance] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(saga_id, []).append(future)
         try:
@@ -38,3 +51,7 @@ class Waiters:
                 left.remove(future)
                 if not left:
                     del self._waiting[saga_id]
+
+
+def _closed() -> InvalidInput:
+    return InvalidInput("the orchestrator was closed before the saga came to its end; another one goes on with it")

@@ -1,0 +1,139 @@
+"""Leaving: running calls get time to end, nothing new starts, and somebody else can take over at once."""
+
+import asyncio
+
+import pytest
+
+from sagafsm import InvalidInput, SagaDefinition, Sleep, Step, WaitFor
+from tests.runtime.steps import undo
+from tests.runtime.world import Around, state_of, types
+
+
+@pytest.fixture
+def saga(did):
+    async def work(name, seconds):
+        did(f"{name} begins")
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            did(f"{name} cut")
+            raise
+        did(f"{name} ends")
+
+    return SagaDefinition(
+        name="two",
+        steps=[
+            Step("a", lambda data: work("a", 6), compensation=undo),
+            Step("b", lambda data: work("b", 6), compensation=undo),
+        ],
+    )
+
+
+async def test_a_running_call_may_end_and_nothing_new_begins(world, did, saga):
+    async with world.orchestrator(saga, drain_timeout=10) as one:
+        await one.start(saga, saga_id="s-1")
+        await asyncio.sleep(2)
+    assert world.time == pytest.approx(6, abs=0.01)
+    assert did.names == ["a begins", "a ends"]
+    record = (await world.store.load(["s-1"]))["s-1"].record
+    assert (record.owner, record.state) == (None, "pending")
+    assert await world.store.workers() == []
+    async with world.orchestrator(saga) as two:
+        assert state_of(await two.wait("s-1")) == "completed"
+    assert did.names == ["a begins", "a ends", "b begins", "b ends"]
+    assert did.times[2] == pytest.approx(6, abs=0.01)  # at once
+
+
+async def test_a_call_that_takes_too_long_is_cut_off_and_made_again(world, did, saga):
+    async with world.orchestrator(saga, drain_timeout=3) as one:
+        await one.start(saga, saga_id="s-1")
+        await asyncio.sleep(1)
+    assert world.time == pytest.approx(4, abs=0.01)
+    assert did.names == ["a begins", "a cut"]
+    async with world.orchestrator(saga) as two:
+        finished = await two.wait("s-1")
+        assert state_of(finished) == "completed"
+        assert finished.steps["a"].attempts == 1  # interrupted, not failed
+        assert "AttemptFailed" not in types(await two.history("s-1"))
+    assert did.times[2] == pytest.approx(4, abs=0.01)
+
+
+async def test_no_time_at_all_is_allowed(world, did, saga):
+    async with world.orchestrator(saga, drain_timeout=0) as one:
+        await one.start(saga, saga_id="s-1")
+        await asyncio.sleep(1)
+    assert did.names == ["a begins", "a cut"]
+    assert world.time == pytest.approx(1, abs=0.01)
+
+
+async def test_sagas_that_wait_hold_nobody_up(world):
+    definition = SagaDefinition(name="waits", steps=[Sleep("nap", 3600), WaitFor("go", signal="go")])
+    async with world.orchestrator(definition) as one:
+        for n in range(10):
+            await one.start(definition, saga_id=f"s-{n}")
+        await asyncio.sleep(1)
+    assert world.time == pytest.approx(1, abs=0.01)
+
+
+async def test_a_second_worker_goes_on_while_the_first_leaves(world, did, saga):
+    async with world.orchestrator(saga) as two:
+        async with world.orchestrator(saga) as one:
+            await one.start(saga, saga_id="s-1")
+            await asyncio.sleep(2)
+        assert did.names[:2] == ["a begins", "a ends"]
+        assert state_of(await two.wait("s-1")) == "completed"
+    assert did.times[2] <= 6 + 1.1  # the poll interval
+
+
+async def test_who_still_waits_when_the_orchestrator_is_closed_is_told(world, saga):
+    """They once went on asking a store that was closed."""
+    naps = SagaDefinition(name="naps", steps=[Sleep("nap", 3600)])
+    async with world.orchestrator(saga, naps, drain_timeout=1) as orchestrator:
+        handles = [await orchestrator.start(definition) for definition in (saga, naps)]
+        waiting = [asyncio.ensure_future(handle.result()) for handle in handles]
+        await asyncio.sleep(1)
+    for result in waiting:
+        with pytest.raises(InvalidInput, match="was closed before the saga came to its end"):
+            await result
+    assert world.time < 3
+
+
+async def test_the_end_of_the_last_call_is_recorded_and_the_next_process_only_draws_the_line(world, did, saga):
+    async with world.orchestrator(saga, drain_timeout=10) as one:
+        await one.start(saga, saga_id="s-1")
+        await asyncio.sleep(8)
+    assert did.names[-1] == "b ends"
+    async with world.orchestrator(saga) as two:
+        assert state_of(await two.wait("s-1")) == "completed"
+    assert did.names == ["a begins", "a ends", "b begins", "b ends"]
+
+
+async def test_what_was_opened_is_closed_also_when_opening_fails(world, saga):
+    class Closing(Around):
+        closed = 0
+
+        async def close(self):
+            self.closed += 1
+
+        async def definitions(self):
+            raise OSError("no such disk")
+
+    store, tasks = Closing(world.store), asyncio.all_tasks()
+    with pytest.raises(OSError, match="no such disk"):
+        await world.orchestrator(saga, store=store).__aenter__()
+    assert store.closed == 1
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_an_orchestrator_can_be_opened_again_after_it_was_closed(world, saga):
+    orchestrator = world.orchestrator(saga)
+    for n in range(2):
+        async with orchestrator:
+            assert state_of(await orchestrator.run(saga, saga_id=f"s-{n}")) == "completed"
+
+
+async def test_several_orchestrators_of_one_process_share_nothing(world, saga):
+    async with world.orchestrator(saga) as one, world.orchestrator(saga) as two:
+        assert one._engine.worker_id != two._engine.worker_id
+        await asyncio.gather(one.run(saga, saga_id="s-1"), two.run(saga, saga_id="s-2"))
+        assert len(await world.store.workers()) == 2
