@@ -1,0 +1,73 @@
+"""The threads in which functions that are not async run.
+
+What must stay true: a thread that still runs never keeps its process from ending. The executors of the standard library
+wait for theirs at exit, so one silent participant would hold up every Ctrl-C; a call that ends with its process is
+interrupted, and the next process makes it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class DaemonThreads(Executor):
+    """Runs functions in up to ``limit`` threads, which are started as they are needed and kept."""
+
+    def __init__(self, limit: int, name: str) -> None:
+        self._limit = limit
+        self._name = name
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._free = threading.Semaphore(0)  # threads without a job
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run ``fn`` as soon as a thread is free. Raises RuntimeError after :meth:`shutdown`."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("these threads were shut down")
+            future: Future[T] = Future()
+            self._jobs.put((future, lambda: fn(*args, **kwargs)))
+            if not self._free.acquire(blocking=False) and len(self._threads) < self._limit:
+                name = f"{self._name}-{len(self._threads) + 1}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            return future
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = call()
+                except BaseException as exc:
+                    future.set_exception(exc)
+                else:
+                    future.set_result(result)
+                    del result
+            del job, future, call  # else they would stay in memory until the next job comes
+            self._free.release()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more jobs; what runs goes on. ``cancel_futures``: what waits for a thread is not begun."""
+        with self._lock:
+            self._closed = True
+            while cancel_futures and not self._jobs.empty():
+                job = self._jobs.get()
+                if job is not None:
+                    job[0].cancel()
+            for _ in self._threads:
+                self._jobs.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
