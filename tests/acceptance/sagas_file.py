@@ -12,13 +12,17 @@ class SagasFile:
     """The sagas' file in a folder, read with plain SQL; each look is a connection of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "sagas.db"
+        self.path = folder / "sagas.db"
 
     def rows(self, query: str, *values: object) -> list[Any]:
-        """The rows, or their only values where a row is one value."""
-        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=20)) as db:
-            found = db.execute(query, values).fetchall()
-        return [row[0] if len(row) == 1 else row for row in found]
+        """The rows, or their only values where a row is one value; none where there is no file or no table yet."""
+        if not (self.path.exists() and self._select("SELECT 1 FROM sqlite_master WHERE name = 'saga_counts'")):
+            return []
+        return [row[0] if len(row) == 1 else row for row in self._select(query, *values)]
+
+    def _select(self, query: str, *values: object) -> list[Any]:
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=20)) as db:
+            return db.execute(query, values).fetchall()
 
     def count(self, where: str, *values: object) -> int:
         """How many sagas there are of which this holds."""

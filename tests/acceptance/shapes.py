@@ -7,6 +7,7 @@ that a saga ends the same way however often its processes are killed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -65,6 +66,11 @@ class World:
         while not gate(self.ledger.path.parent).exists():  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.01)
         return await self.act(data, ctx)
+
+    def act_behind_the_gate_in_a_thread(self, data: Data, ctx: StepContext) -> str:
+        while not gate(self.ledger.path.parent).exists():
+            time.sleep(0.01)
+        return self.act_in_a_thread(data, ctx)
 
     async def act_or_reject(self, data: Data, ctx: StepContext) -> str:
         return await (self.reject if data["item"] == "unicorn" else self.act)(data, ctx)
@@ -222,10 +228,18 @@ def _busy(world: World) -> SagaDefinition:
 
 
 def _gated(world: World) -> SagaDefinition:
+    return _with_a_gate("gated", world, world.act_behind_the_gate)
+
+
+def _gated_thread(world: World) -> SagaDefinition:
+    return _with_a_gate("gated-thread", world, world.act_behind_the_gate_in_a_thread)
+
+
+def _with_a_gate(name: str, world: World, action: Callable[..., object]) -> SagaDefinition:
     return _definition(
-        "gated",
+        name,
         Step("reserve", world.act, compensation=world.undo),
-        Step("charge", world.act_behind_the_gate, compensation=world.undo),
+        Step("charge", action, compensation=world.undo),
         Step("ship", world.act, compensatable=False),
     )
 
@@ -240,11 +254,13 @@ SHAPES: Mapping[str, Callable[[World], SagaDefinition]] = {
     "small": _small,
     "busy": _busy,
     "gated": _gated,
+    "gated-thread": _gated_thread,
 }
 
 ENDS: Mapping[str, SagaState] = dict.fromkeys(SHAPES, SagaState.FAILED) | {
     "happy": SagaState.COMPLETED,
     "pivot": SagaState.COMPLETED,
     "gated": SagaState.COMPLETED,
+    "gated-thread": SagaState.COMPLETED,
 }
 """How a saga of each shape ends."""

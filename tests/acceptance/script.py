@@ -1,0 +1,50 @@
+"""A script as users write it, which runs one saga and knows nothing of signals.
+
+``python -m tests.acceptance.script '{"folder": …, "shape": …, "sync": false}'``; prints how the saga ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sagafsm import Orchestrator, SagaDefinition, SyncOrchestrator
+
+from .processes import Process, Processes
+from .shapes import World, shape
+
+SAGA_ID = "saga-1"
+
+
+async def run(store: str, saga: SagaDefinition, **options: Any) -> None:
+    async with Orchestrator(store, sagas=[saga], **options) as orchestrator:
+        ended = await orchestrator.run(saga, {"item": "book"}, saga_id=SAGA_ID)
+        print(ended.state.value)
+
+
+def run_sync(store: str, saga: SagaDefinition, **options: Any) -> None:
+    with SyncOrchestrator(store, sagas=[saga], **options) as orchestrator:
+        ended = orchestrator.run(saga, {"item": "book"}, saga_id=SAGA_ID)
+        print(ended.state.value)
+
+
+def main(folder: Path, name: str, *, sync: bool, **options: Any) -> None:
+    saga, store = shape(name, World(folder)), f"sqlite:///{folder / 'sagas.db'}"
+    if sync:
+        run_sync(store, saga, **options)
+    else:
+        asyncio.run(run(store, saga, **options))
+
+
+def start_script(processes: Processes, folder: Path, name: str, *, sync: bool, **options: Any) -> Process:
+    """The tests' end of it."""
+    given = {"folder": str(folder), "name": name, "sync": sync, **options}
+    return processes.start("-m", "tests.acceptance.script", json.dumps(given))
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    main(Path(given.pop("folder")), **given)
