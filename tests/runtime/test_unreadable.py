@@ -1,0 +1,142 @@
+"""Sagas that cannot be read are set aside and shown, the others go on, and mending them is enough."""
+
+import asyncio
+import logging
+
+import pytest
+
+from sagafsm import SagaDefinition, Sleep, Step, StoreCorrupt, StoreTooNew
+from sagafsm.store import Snapshot, StoredEvent
+from tests.runtime.steps import undo
+from tests.runtime.world import state_of
+
+
+@pytest.fixture
+def saga(did):
+    return SagaDefinition(name="naps", steps=[Sleep("nap", 100), Step("a", lambda data: did(data), compensation=undo)])
+
+
+def damage(world, saga_id, *, number=2, **changes):
+    """Change an event as it lies in the store; returns what it was."""
+    events = world.store._sagas[saga_id].events
+    old = events[number - 1]
+    fields = {"seq": old.seq, "type": old.type, "at": old.at, "data": old.data, **changes}
+    events[number - 1] = StoredEvent(**fields)
+    return old
+
+
+DAMAGES = [
+    pytest.param({"data": b'{"step": "na'}, StoreCorrupt, id="half an event"),
+    pytest.param({"data": b"\xff\xfe\x00"}, StoreCorrupt, id="no text at all"),
+    pytest.param({"data": b"[" * 10_000}, StoreCorrupt, id="too deep"),
+    pytest.param({"data": b'{"step": 7}'}, StoreCorrupt, id="wrong form"),
+    pytest.param({"data": b'{"step":"nap","kind":"sleep","colour":"red"}'}, StoreTooNew, id="a newer field"),
+    pytest.param({"type": "StepPainted"}, StoreTooNew, id="a newer event"),
+    pytest.param({"type": "StepCompensated", "data": b'{"step":"nap"}'}, StoreCorrupt, id="impossible"),
+    pytest.param({"seq": 7}, StoreCorrupt, id="a gap"),
+]
+
+
+@pytest.mark.parametrize(("change", "error"), DAMAGES)
+async def test_an_unreadable_saga_is_set_aside_and_the_others_of_the_same_sweep_go_on(
+    world, did, saga, change, error, caplog
+):
+    async with world.orchestrator(saga, worker=False) as submitter:
+        for name in ("s-1", "bad", "s-2"):
+            await submitter.start(saga, name, saga_id=name)
+            await submitter.resume_all()
+    await world.idle()
+    old = damage(world, "bad", **change)
+    async with world.orchestrator(saga) as orchestrator:
+        with caplog.at_level(logging.ERROR, "sagafsm"):
+            for name in ("s-1", "s-2"):
+                assert state_of(await orchestrator.wait(name, timeout=200)) == "completed"
+        assert "saga bad cannot be read and is set aside" in caplog.text
+        assert sorted(did.names) == ["s-1", "s-2"]
+        # It is listed, with the reason; reading it says what is wrong; its history can be looked at.
+        (found,) = [saga async for saga in orchestrator.find(stuck=True)]
+        assert (found.saga_id, found.state.value, found.stuck) == ("bad", "pending", True)
+        assert "bad" in found.problem
+        for verb in (
+            orchestrator.get("bad"),
+            orchestrator.signal("bad", "go"),
+            orchestrator.abort("bad", "stop"),
+            orchestrator.retry("bad", actor="eve", reason="try"),
+            orchestrator.wait("bad"),
+        ):
+            with pytest.raises(error, match="bad"):
+                await verb
+        assert len(await orchestrator.history("bad")) == 2
+        # It costs nothing while it lies there.
+        fence = world.store._sagas["bad"].record.fence
+        await asyncio.sleep(1000)
+        assert world.store._sagas["bad"].record.fence == fence
+        # Mended, it goes on where it was.
+        world.store._sagas["bad"].events[1] = old
+        await orchestrator.retry("bad", actor="eve", reason="mended")
+        assert state_of(await orchestrator.wait("bad", timeout=200)) == "completed"
+        assert [saga async for saga in orchestrator.find(stuck=True)] == []
+
+
+async def test_a_thousand_bad_sagas_do_not_starve_the_good_one(world, did, saga):
+    async with world.orchestrator(saga, worker=False) as submitter:
+        for n in range(1000):
+            await submitter.start(saga, "bad", saga_id=f"bad-{n:04}")
+        await submitter.start(saga, "good", saga_id="good")
+    for n in range(1000):
+        damage(world, f"bad-{n:04}", number=1, data=b"?")
+    async with world.orchestrator(saga) as orchestrator:
+        assert state_of(await orchestrator.wait("good", timeout=200)) == "completed"
+        assert len([saga async for saga in orchestrator.find(stuck=True)]) == 1000
+
+
+async def test_a_saga_whose_snapshot_cannot_be_read_is_set_aside_too(world):
+    count = 70  # steps: with two events each, enough for a snapshot
+    steps = [Step(f"s{n}", lambda data: None, compensatable=False) for n in range(count)]
+    long = SagaDefinition(name="long", steps=[*steps, Sleep("nap", 100)])
+    async with world.orchestrator(long) as one:
+        await one.start(long, saga_id="s-1")
+        await asyncio.sleep(1)
+    stored = world.store._sagas["s-1"]
+    assert stored.snapshot is not None
+    good, stored.snapshot = stored.snapshot, Snapshot(version=stored.snapshot.version, data=b"{")
+    async with world.orchestrator(long) as two:
+        await asyncio.sleep(200)
+        (found,) = [saga async for saga in two.find(stuck=True)]
+        assert "snapshot" in found.problem
+        stored.snapshot = good
+        await two.retry("s-1", actor="eve", reason="mended")
+        assert state_of(await two.wait("s-1")) == "completed"
+
+
+async def test_a_result_that_no_longer_fits_its_type_stops_the_saga_for_a_person(world, did):
+    """The type of a result changed under a saga that runs: its compensation cannot be called, and nothing is lost."""
+
+    def version(kind):
+        async def reserve(data) -> dict:
+            return {"kind": "a"}
+
+        async def use(data, reserve: kind):
+            did(repr(reserve))
+
+        return SagaDefinition(
+            name="typed",
+            steps=[
+                Step("reserve", reserve, compensatable=False),
+                Sleep("nap", 100),
+                Step("use", use, compensatable=False),
+            ],
+        )
+
+    old, new = version(dict), version(int)
+    async with world.orchestrator(old) as one:
+        await one.start(old, saga_id="s-1")
+        await asyncio.sleep(1)
+    async with world.orchestrator(new) as two:
+        saga = await two.wait("s-1", timeout=200)
+        assert state_of(saga) == "pending stuck"
+        assert "cannot be decoded" in saga.stuck_reason
+    async with world.orchestrator(old) as three:
+        await three.retry("s-1", actor="eve", reason="the old code is back")
+        assert state_of(await three.wait("s-1", timeout=200)) == "completed"
+    assert did.names == ["{'kind': 'a'}"]
