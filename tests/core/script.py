@@ -13,7 +13,7 @@ from sagafsm.core import commands as c
 from sagafsm.core import events as e
 from sagafsm.core.codec import decode_snapshot, encode_snapshot
 from sagafsm.core.decider import decide, next_wake
-from sagafsm.core.declaration import Compensation, Parallel, Sequence, Sleep, Step, SubSaga, WaitFor
+from sagafsm.core.declaration import Compensation, Fallback, Parallel, Sequence, Sleep, Step, SubSaga, WaitFor
 from sagafsm.core.definition import SagaDefinition
 from sagafsm.core.errors import DefinitionWarning
 from sagafsm.core.retry import RetryPolicy
@@ -48,6 +48,7 @@ class Script:
         self.calls: dict[str, c.Call] = {}
         self.called: list[str] = []
         self.cancelled: list[str] = []
+        self.aborted_children: list[str] = []
         self.appends = 0
         born = e.SagaStarted(
             saga_id="saga", saga_type="Example", definition_version=1, fingerprint=self.definition.fingerprint,
@@ -72,6 +73,8 @@ class Script:
             elif isinstance(command, c.CancelCall):
                 self.cancelled.append(command.step)
                 self.calls.pop(command.step, None)
+            else:
+                self.aborted_children.append(command.child_id)
         if advance:
             checker.check_awake(self.definition, self.progress, self.now)
         return decision.delivery
@@ -174,6 +177,6 @@ def _name(call: c.Call) -> str:
 
 
 __all__ = [
-    "ONCE", "TWICE", "WHO", "Compensation", "K", "Parallel", "RetryPolicy", "Script", "Sequence", "Sleep", "Step",
-    "SubSaga", "WaitFor", "act", "holds", "look", "other_way", "step", "undo",
+    "ONCE", "TWICE", "WHO", "Compensation", "Fallback", "K", "Parallel", "RetryPolicy", "Script", "Sequence", "Sleep",
+    "Step", "SubSaga", "WaitFor", "act", "holds", "look", "other_way", "step", "undo",
 ]  # fmt: skip
