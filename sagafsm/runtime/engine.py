@@ -195,19 +195,24 @@ class Engine:
     # --- what drivers report ---
 
     async def stored(self, driver: Driver, events: Sequence[e.SagaEvent]) -> None:
-        """Events were stored: tell the log, the hooks and the definition's own callbacks."""
+        """Events were stored: tell the log, the hooks, the definition's own callbacks and the saga's parent."""
+        progress, instance = driver.progress, driver.instance  # while a hook takes its time, the saga goes on
+        await self.heard(instance, events)
+        if progress.state.terminal:
+            completed = progress.state is SagaState.COMPLETED
+            callback = driver.definition.on_completed if completed else driver.definition.on_failed
+            if callback is not None:
+                await self.hooks.best_effort(callback, instance)
+
+    async def heard(self, instance: SagaInstance, events: Sequence[e.SagaEvent]) -> None:
+        """Tell the log, the hooks and the saga's parent of events, whoever stored them."""
         if LOGGER.isEnabledFor(logging.INFO):
             for event in events:
-                _log(driver.progress, event)
+                _log(instance.progress, event)
         if self.hooks.on_transitions:
-            await self.hooks.on_transition(driver.instance, events, driver.progress.version - len(events))
-        state = driver.progress.state
-        if state.terminal:
-            callback = driver.definition.on_completed if state is SagaState.COMPLETED else driver.definition.on_failed
-            if callback is not None:
-                await self.hooks.best_effort(callback, driver.instance)
-        if driver.progress.parent_id is not None:
-            self.family.report(driver.progress, events)
+            await self.hooks.on_transition(instance, events, instance.version - len(events))
+        if instance.parent_id is not None:
+            self.family.report(instance.progress, events)
 
     def ended(self, driver: Driver) -> None:
         """A driver let its saga go."""

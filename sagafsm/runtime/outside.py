@@ -52,7 +52,9 @@ async def _tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Deliver
             return decision.delivery, engine.instance(progress)
         if await _append(engine, stored.record, given, decision, now):
             engine.wake_at(now)
-            return decision.delivery, engine.instance(decision.progress)
+            instance = engine.instance(decision.progress)
+            await engine.heard(instance, decision.events)
+            return decision.delivery, instance
 
 
 async def _append(engine: Engine, record: Record, given: c.Input, decision: Decision, now: float) -> bool:
