@@ -128,6 +128,20 @@ class Connection:
                 raise error from exc
 
     @contextmanager
+    def statement(self) -> Iterator[sqlite3.Cursor]:
+        """For one statement that is a transaction of its own."""
+        cursor = self.cursor()
+        with self._guard:
+            try:
+                yield cursor
+            except sqlite3.Error as exc:
+                self._rollback(cursor)
+                error = translate(exc, self.where, committing=True)
+                if isinstance(error, OutcomeUnknown):
+                    self._give_up()
+                raise error from exc
+
+    @contextmanager
     def view(self) -> Iterator[sqlite3.Cursor]:
         """Several reads that see the same state of the database."""
         with self.translated():

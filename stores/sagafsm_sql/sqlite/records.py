@@ -1,4 +1,4 @@
-"""Between rows and value classes, in both directions.
+"""From rows to value classes.
 
 What must stay true: the order of the values is the order of the columns in ``queries.sql``. Rows come back as one JSON
 text per query: each row fetched, and each value not fetched as it is, costs more than decoding it here.
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sagafsm.core.errors import StoreCorrupt
-from sagafsm.store import Append, Birth, Record, Snapshot, StoredEvent, StoredSaga
+from sagafsm.store import Record, Snapshot, StoredEvent, StoredSaga
 
 decode = msgspec.json.Decoder().decode
 
@@ -84,31 +84,3 @@ def read_saga(row: Sequence[Any]) -> StoredSaga:
         snapshot=None if snapshot_version is None else Snapshot(version=snapshot_version, data=read_bytes(snapshot)),
         events=read_events(events),
     )
-
-
-def steady_values(append: Append) -> tuple[Any, ...]:
-    """The row of ``advance_sagas``."""
-    expected = append.expected_version
-    return (expected + len(append.events), append.updated_at, append.saga_id, expected, append.fence)
-
-
-def _columns(append: Append) -> tuple[Any, ...]:
-    # int(): the driver takes four times as long over a bool as over an int.
-    return (
-        append.expected_version + len(append.events), append.state, append.outcome, int(append.stuck),
-        int(append.suspended), append.owner, append.due_at, int(append.attention), append.updated_at,
-        append.finished_at, append.problem, append.saga_id,
-    )  # fmt: skip
-
-
-def update_values(append: Append) -> tuple[Any, ...]:
-    """The row of ``update_sagas``."""
-    return (*_columns(append), append.expected_version, append.fence)
-
-
-def birth_values(append: Append, birth: Birth) -> tuple[Any, ...]:
-    """The row of ``create_sagas``."""
-    return (
-        *_columns(append), append.fence, birth.saga_type, birth.kind, birth.correlation_id, birth.parent_id,
-        birth.digest, birth.created_at,
-    )  # fmt: skip

@@ -31,6 +31,7 @@ from sagafsm.store import (
 
 from ..queries import Queries
 from ..tables import find_ids
+from .batch import Batch
 from .claims import Claims
 from .connection import Connection, make_engine
 from .health import durability, refuse_network
@@ -141,11 +142,11 @@ class SQLiteStore:
                 "open a store in the new process"
             )
 
-    def _write(self, job: Callable[[], T]) -> asyncio.Future[T]:
+    def _write(self, job: Callable[[], T], *, hand_over: bool = False) -> asyncio.Future[T]:
         self._refuse_fork()
         if self._writer_thread is None:
             raise StoreError("the store is not open; call setup() first")
-        return self._writer_thread.submit(job)
+        return self._writer_thread.submit(job, hand_over=hand_over)
 
     def _read(self, job: Callable[[], T]) -> asyncio.Future[T]:
         self._refuse_fork()
@@ -156,15 +157,26 @@ class SQLiteStore:
     # --- writing ---
 
     def commit(self, batch: Sequence[Append]) -> Awaitable[Sequence[AppendResult]]:
-        return self._write(lambda: self._commit(batch))
+        ready = Batch(batch)
+        return self._write(lambda: self._commit(ready), hand_over=True)
 
-    def _commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
-        with self._writer.transaction() as cursor:
-            results = self._appends.write(cursor, batch)
-            if results is None:
-                cursor.execute("ROLLBACK")
-                cursor.execute("BEGIN IMMEDIATE")
-                results = self._appends.write_each(cursor, batch)
+    def _commit(self, batch: Batch) -> Sequence[AppendResult]:
+        results: Sequence[AppendResult] | None = None
+        if self._appends.is_one_statement(batch):
+            with self._writer.statement() as cursor:
+                if self._writer_thread is not None:
+                    self._writer_thread.begun()
+                results = self._appends.write(cursor, batch)
+        else:
+            with self._writer.transaction() as cursor:
+                results = self._appends.write(cursor, batch)
+                if results is None:
+                    cursor.execute("ROLLBACK")
+                    cursor.execute("BEGIN IMMEDIATE")
+                    return self._appends.write_each(cursor, batch.appends)
+        if results is None:
+            with self._writer.transaction() as cursor:
+                results = self._appends.write_each(cursor, batch.appends)
         return results
 
     async def claim(

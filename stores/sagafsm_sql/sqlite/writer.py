@@ -1,120 +1,72 @@
-"""Writes a batch of appends in one transaction, each with its own result.
+"""Writes a batch of appends in one statement, each with its own result.
 
-What must stay true: the happy path is a handful of statements for the whole batch. Every statement that is stepped
-hands the interpreter's lock to the event loop and waits to get it back, up to 5 ms where the loop is busy; with a
-statement per append, a process whose loop was busy wrote 100 appends a second. Only when a count shows that some append
-was refused is the batch taken back and gone through one by one, inside a new transaction; nobody has seen the first.
+What must stay true: the happy path is one statement for the whole batch, which is its own transaction. Every statement
+that is stepped hands the interpreter's lock to the event loop and waits to get it back, up to 5 ms if the loop is busy;
+with a statement per append, a process whose loop was busy wrote 100 appends a second. Only when that one statement is
+refused (it then leaves nothing behind) is the batch gone through one by one, inside a transaction.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sagafsm.store import Append, AppendResult, Committed, Conflict, Duplicate, Exists, Fenced, Refused
+from sagafsm.store import Append, AppendResult, Conflict, Duplicate, Exists, Fenced, Refused
 
-from ..queries import SIZES, Queries
+from ..queries import Queries
+from .batch import FILLER, WIDTH, Batch, is_well_formed
 from .errors import POISON
-from .records import birth_values, steady_values, update_values
 
-
-class Batch:
-    """The values of a batch: for each statement the rows one after the other, as the driver wants them."""
-
-    def __init__(self, appends: Iterable[Append]) -> None:
-        self.creates: list[Any] = []
-        self.advances: list[Any] = []
-        self.updates: list[Any] = []
-        self.events: list[Any] = []
-        self.tags: list[Any] = []
-        self.snapshots: list[Any] = []
-        add_event = self.events.extend
-        for append in appends:
-            saga_id, append_id, seq = append.saga_id, append.append_id, append.expected_version
-            if append.birth is not None and seq == 0:
-                self.creates += birth_values(append, append.birth)
-                for key, value in append.birth.tags.items():
-                    self.tags += (saga_id, key, value)
-            elif append.steady:
-                self.advances += steady_values(append)
-            else:
-                self.updates += update_values(append)
-            for event in append.events:
-                seq += 1
-                # As text: the driver is slow with bytes, and people read this column.
-                add_event((saga_id, seq, event.type, event.at, event.data.decode(), append_id))
-            if append.snapshot is not None:
-                self.snapshots += (saga_id, append.snapshot.version, append.snapshot.data.decode())
+MOST_ROWS = 1024
+"""In one statement: 28 values each, and SQLite takes 32,766."""
 
 
 class Writer:
-    """Writes appends through one connection; the caller begins and commits."""
+    """Writes appends through one connection."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
-    def write(self, cursor: sqlite3.Cursor, batch: Sequence[Append]) -> list[AppendResult] | None:
-        """Write all of them; None (and anything may stand in the open transaction) where one was refused."""
-        if not all(map(_well_formed, batch)):
+    def is_one_statement(self, batch: Batch) -> bool:
+        """Whether the batch can be written without a transaction around it."""
+        return batch.values is not None and len(batch.values) <= MOST_ROWS * WIDTH
+
+    def write(self, cursor: sqlite3.Cursor, batch: Batch) -> Sequence[AppendResult] | None:
+        """Write all of it; None where one append was refused (earlier pieces may stand in an open transaction)."""
+        if batch.values is None:
             return None
         try:
-            rows = Batch(batch)
-            if not self._apply(cursor, rows):
-                return None
+            for start in range(0, len(batch.values), MOST_ROWS * WIDTH):
+                self._write_rows(cursor, batch.values[start : start + MOST_ROWS * WIDTH])
         except POISON:
             return None
-        return [Committed(append.expected_version + len(append.events)) for append in batch]
+        return batch.results
 
-    def _apply(self, cursor: sqlite3.Cursor, rows: Batch) -> bool:
-        for name, values in (
-            ("create_sagas", rows.creates),
-            ("advance_sagas", rows.advances),
-            ("update_sagas", rows.updates),
-        ):
-            if values and not self._many(cursor, name, values):
-                return False
-        for name, values in (("add_events", rows.events), ("add_tags", rows.tags), ("save_snapshots", rows.snapshots)):
-            if values:
-                self._many(cursor, name, values)
-        return True
-
-    def _many(self, cursor: sqlite3.Cursor, name: str, values: list[Any]) -> bool:
-        """Run a statement for all rows, in as few pieces as there are sizes; return whether each row took effect."""
-        width = self._queries.width(name)
-        start, left, changed = 0, len(values) // width, 0
-        for size in SIZES:
-            while left >= size:
-                end = start + size * width
-                changed += cursor.execute(self._queries.many(name, size), values[start:end]).rowcount
-                start, left = end, left - size
-        return changed == len(values) // width
+    def _write_rows(self, cursor: sqlite3.Cursor, values: list[Any]) -> None:
+        rows = len(values) // WIDTH
+        size = 1 << (rows - 1).bit_length()  # few sizes, so that each statement is compiled once and kept
+        values.extend(FILLER * (size - rows))
+        cursor.execute(self._queries.many("write_appends", size), values)
 
     def write_each(self, cursor: sqlite3.Cursor, batch: Sequence[Append]) -> list[AppendResult]:
         """Write those that can be written, one by one, and say of each other one why not."""
         return [self._write_one(cursor, append) for append in batch]
 
     def _write_one(self, cursor: sqlite3.Cursor, append: Append) -> AppendResult:
-        if not _well_formed(append):
+        if not is_well_formed(append):
             return Refused("a saga is created with its birth and at least one event")
         try:
             refused = self._refuse(cursor, append)
             if refused is not None:
                 return refused
-            rows = Batch([append])
-            cursor.execute("SAVEPOINT append")
-            try:
-                applied = self._apply(cursor, rows)
-            except POISON:
-                cursor.execute("ROLLBACK TO append")
-                cursor.execute("RELEASE append")
-                raise
-            cursor.execute("RELEASE append")
+            batch = Batch([append])
+            if batch.values is None:
+                return Refused("a text of it is not UTF-8")
+            self._write_rows(cursor, batch.values)  # refused, it leaves nothing behind
         except POISON as exc:
             return Refused(f"{type(exc).__name__}: {exc}")
-        if not applied:
-            return Refused("the saga's row is damaged: it does not match what was read from it")
-        return Committed(append.expected_version + len(append.events))
+        return batch.results[0]
 
     def _refuse(self, cursor: sqlite3.Cursor, append: Append) -> AppendResult | None:
         """Why this append cannot be accepted as things stand; None where it can."""
@@ -130,7 +82,3 @@ class Writer:
         if version != expected:
             return Conflict(version)
         return Fenced(fence) if fence != append.fence else None
-
-
-def _well_formed(append: Append) -> bool:
-    return append.expected_version != 0 or (append.birth is not None and len(append.events) > 0)

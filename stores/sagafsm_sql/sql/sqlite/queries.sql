@@ -1,47 +1,12 @@
 -- Each statement is named by the comment above it. "/* rows */" marks a row of values that is repeated for many rows in
 -- one statement, "/* select */" a select that is repeated with UNION ALL.
 
--- name: create_sagas
-INSERT INTO sagas (version, state, outcome, stuck, suspended, owner, due_at, attention, updated_at, finished_at, problem,
-                   id, fence, type, kind, correlation_id, parent_id, digest, created_at)
+-- name: write_appends
+-- See migration 0003 for what a row does. One whose mode is NULL does nothing: it fills a batch up to a size for which a
+-- statement is prepared.
+INSERT INTO saga_appends
 VALUES
-/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO NOTHING
-
--- name: advance_sagas
--- A saga on its way: no column that an index holds is set, so no index is written.
-UPDATE sagas
-   SET version = u.column1, updated_at = u.column2
-  FROM (VALUES
-/* rows */ (?, ?, ?, ?, ?)
-       ) AS u
- WHERE sagas.id = u.column3 AND sagas.version = u.column4 AND sagas.fence = u.column5
-
--- name: update_sagas
-UPDATE sagas
-   SET version = u.column1, state = u.column2, outcome = u.column3, stuck = u.column4, suspended = u.column5,
-       owner = u.column6, due_at = u.column7, attention = u.column8, updated_at = u.column9, finished_at = u.column10,
-       problem = u.column11
-  FROM (VALUES
-/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ) AS u
- WHERE sagas.id = u.column12 AND sagas.version = u.column13 AND sagas.fence = u.column14
-
--- name: add_events
-INSERT INTO saga_events (saga_id, seq, type, at, data, append_id)
-VALUES
-/* rows */ (?, ?, ?, ?, ?, ?)
-
--- name: add_tags
-INSERT INTO saga_tags (saga_id, key, value)
-VALUES
-/* rows */ (?, ?, ?)
-
--- name: save_snapshots
-INSERT INTO saga_snapshots (saga_id, version, data)
-VALUES
-/* rows */ (?, ?, ?)
-ON CONFLICT (saga_id) DO UPDATE SET version = excluded.version, data = excluded.data
+/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: head
 SELECT s.version, s.fence, s.digest, e.append_id
