@@ -70,7 +70,8 @@ def reply_arrived(turn: Turn, reply: ReplyArrived) -> None:
 
 def _forward_reply(turn: Turn, reply: ReplyArrived) -> None:
     spec, step = turn.definition.steps[reply.step], turn.step(reply.step)
-    if step.state is StepState.UNKNOWN and turn.progress.stuck and turn.progress.state is SagaState.PENDING:
+    stuck = turn.progress.stuck and turn.progress.state is SagaState.PENDING
+    if stuck and step.state is StepState.UNKNOWN and spec.kind is not StepKind.CHILD:
         _settle_by_reply(turn, reply)
         return
     handler = spec.forward(step.via)

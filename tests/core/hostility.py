@@ -144,7 +144,8 @@ def somebody_skips(run: Run) -> None:
 
 
 def somebody_settles_an_unknown_step(run: Run) -> None:
-    unknown = [name for name, step in run.progress.steps.items() if step.state is StepState.UNKNOWN]
+    steps = run.progress.steps.items()
+    unknown = [name for name, step in steps if step.state is StepState.UNKNOWN and not run.world.is_child(name)]
     if not (unknown and run.progress.stuck and run.progress.state is SagaState.PENDING):
         return
     if run.choose.chance(50):  # the last attempt did not happen: that says nothing of those before it

@@ -219,3 +219,16 @@ def test_a_saga_without_a_parent_is_not_undone():
     saga = Script(step("a")).begin().ok("a")
     with pytest.raises(InvalidInput, match="nobody's sub-saga"):
         saga.tell(c.UndoAsked(cause=e.Failure(type="Rejected")))
+
+
+def test_nobody_but_the_child_itself_says_what_became_of_it():
+    """While the parent was stuck, a word that the child had failed was believed, and the child ran on and completed."""
+    saga = Script(SubSaga("a", CHILD), step("b", on_unknown="stick", after=()), deadline=60).begin()
+    saga.passes(60)
+    assert saga.state == "pending, stuck"
+    for _ in range(11):
+        saga.crash()
+    assert saga.at("a") == "unknown"
+    assert saga.reply("a", K.REJECTED) is c.Delivery.LATE
+    saga.reply("b", K.REJECTED)
+    assert saga.running == ["~a"]
