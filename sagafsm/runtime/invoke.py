@@ -83,6 +83,24 @@ def _value(
     return None if known is None or known.result is None else decode(known.result, argument.type)
 
 
+class _InThread:
+    """A call for a thread. Once it runs nobody can stop it, and it counts as running; before that it can be dropped."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._begun = self._dropped = False
+
+    def __call__(self) -> Any:
+        self._begun = True
+        return None if self._dropped else self._call()
+
+    def drop(self, body: asyncio.Future[Any]) -> None:
+        """Nobody waits for it any more."""
+        self._dropped = True  # in this order: either we see that it has begun, or it sees that it was dropped
+        if not self._begun:
+            body.cancel()
+
+
 class Invoker:
     """Calls functions; shared by all sagas of an orchestrator.
 
@@ -137,30 +155,46 @@ class Invoker:
     ) -> Any:
         """Run the function in a task or a thread of its own, so that its timeout holds whatever it does."""
         loop = asyncio.get_running_loop()
-        body: asyncio.Future[Any]
         if handler.is_async:
-            body = loop.create_task(function(*positional, **keywords), name=f"sagafsm {handler.name}")
-        else:
-            run = contextvars.copy_context().run
-            body = loop.run_in_executor(self._executor(), lambda: run(function, *positional, **keywords))
+            task = loop.create_task(function(*positional, **keywords), name=f"sagafsm {handler.name}")
+            return await self._watch(task, task.cancel, handler.timeout, handler.timeout, running)
+        began, run = loop.time(), contextvars.copy_context().run
+        thread = _InThread(lambda: run(function, *positional, **keywords))
+        body = loop.run_in_executor(self._executor(), thread)
+        value = await self._watch(body, lambda: thread.drop(body), handler.timeout, handler.timeout, running)
+        if not inspect.isawaitable(value):
+            return value
+        # A plain wrapper around an async function: nobody could tell before it was called.
+        left = None if handler.timeout is None else max(0.0, handler.timeout - (loop.time() - began))
+        inner = asyncio.ensure_future(value)
+        return await self._watch(inner, inner.cancel, left, handler.timeout, running)
+
+    async def _watch(
+        self,
+        body: asyncio.Future[Any],
+        stop: Callable[[], object],
+        left: float | None,
+        timeout: float | None,
+        running: Callable[[asyncio.Future[Any]], None],
+    ) -> Any:
+        """The result of a body that has ``left`` seconds; it is stopped when they are over or nobody wants it."""
         running(body)
         try:
-            done, _ = await asyncio.wait({body}, timeout=handler.timeout)
+            done, _ = await asyncio.wait({body}, timeout=left)
         except asyncio.CancelledError:
-            body.cancel()
+            stop()
+            body.add_done_callback(_read)
             raise
-        if done:
-            if body.cancelled():
-                raise Interrupted("the call was cancelled from inside")
-            error = body.exception()
-            if isinstance(error, (KeyboardInterrupt, SystemExit)) or not isinstance(error, (Exception, type(None))):
-                raise Interrupted(f"the call ended with {type(error).__name__}")
-            value = body.result()
-            # A plain wrapper around an async function: nobody could tell before it was called.
-            return await value if inspect.isawaitable(value) else value
-        body.cancel()
-        body.add_done_callback(_read)
-        raise TimeoutError(f"no answer within {handler.timeout:g} s")
+        if not done:
+            stop()
+            body.add_done_callback(_read)
+            raise TimeoutError(f"no answer within {timeout:g} s")
+        if body.cancelled():
+            raise Interrupted("the call was cancelled from inside")
+        error = body.exception()
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) or not isinstance(error, (Exception, type(None))):
+            raise Interrupted(f"the call ended with {type(error).__name__}")
+        return body.result()
 
     def _impossible(self, call: Call, why: str) -> CallEnded:
         error = Failure(type="Impossible", message=why[:MESSAGE_LIMIT], step=call.step, at=self._now())

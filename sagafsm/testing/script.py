@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -192,4 +193,5 @@ async def _real(function: Function, *arguments: Any, **keywords: Any) -> Any:
     if function.is_async:
         return await function.real(*arguments, **keywords)
     call = functools.partial(function.real, *arguments, **keywords)
-    return await asyncio.get_running_loop().run_in_executor(None, call)
+    value = await asyncio.get_running_loop().run_in_executor(None, call)
+    return await value if inspect.isawaitable(value) else value

@@ -1,54 +1,193 @@
-"""The threads of functions that are not async: few, kept, and no reason for a process to stay."""
+"""Plain functions run in threads: real ones, on real time, and nothing here waits longer than it must."""
 
+import asyncio
+import contextvars
 import threading
-from concurrent.futures import CancelledError
+import time
 
 import pytest
 
-from sagafsm.runtime.threads import DaemonThreads
+from sagafsm import Orchestrator, Rejected, RetryPolicy, SagaDefinition, Settings, Step, StepContext
+from sagafsm.runtime.memory import MemoryStore
+from tests.runtime.steps import one_step, undo
+from tests.runtime.world import NEVER, state_of
+
+REAL_TIME = True
 
 
-@pytest.fixture
-def gate():
-    """Jobs may wait for it; it is open at the latest when the test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
+class Until:
+    """A hook that waits for an event of a saga."""
+
+    def __init__(self, kind, **fields):
+        self._wanted = (kind, fields)
+        self.seen = asyncio.Event()
+
+    def on_transition(self, instance, event):
+        kind, fields = self._wanted
+        if event.type == kind and all(getattr(event, name) == value for name, value in fields.items()):
+            self.seen.set()
 
 
-def test_results_and_errors_come_back():
-    threads = DaemonThreads(2, "work")
-    assert threads.submit(divmod, 7, 2).result(10) == (3, 1)
-    with pytest.raises(ZeroDivisionError):
-        threads.submit(divmod, 7, 0).result(10)
-    with pytest.raises(SystemExit):
-        threads.submit(exit).result(10)
-    assert threads.submit(int, "ff", base=16).result(10) == 255
-    threads.shutdown()
+def orchestrator_of(*sagas, **options):
+    return Orchestrator(MemoryStore(), sagas=sagas, poll_interval=0.05, **options)
 
 
-def test_no_more_threads_than_allowed_and_a_free_one_is_used_again(gate: threading.Event):
-    threads = DaemonThreads(2, "work")
-    first = threads.submit(threading.current_thread).result(10)
-    assert first.daemon
-    second = threads.submit(lambda: (gate.wait(10), threading.current_thread())[1])
-    third = threads.submit(lambda: (gate.wait(10), threading.current_thread())[1])
-    fourth = threads.submit(threading.current_thread)
-    gate.set()
-    used = {first, second.result(10), third.result(10), fourth.result(10)}
-    assert len(used) <= 2
-    threads.shutdown()
-    assert not any(thread.is_alive() for thread in used)
+async def test_a_plain_function_runs_in_a_thread_and_holds_nobody_up():
+    inside, release = threading.Event(), threading.Event()
+    threads = []
+
+    def blocks(data):
+        threads.append(threading.current_thread())
+        inside.set()
+        assert release.wait(10)
+        return "done"
+
+    async def other(data):
+        return "meanwhile"
+
+    blocking, quick = one_step(blocks), SagaDefinition(name="quick", steps=[Step("a", other, compensation=undo)])
+    async with orchestrator_of(blocking, quick) as orchestrator:
+        handle = await orchestrator.start(blocking)
+        await asyncio.to_thread(inside.wait, 10)
+        assert (await orchestrator.run(quick, timeout=10)).results == {"a": "meanwhile"}
+        release.set()
+        assert (await handle.result(10)).results == {"work": "done"}
+    assert threads[0] is not threading.main_thread()
+    assert threads[0].name.startswith("sagafsm")
 
 
-def test_what_waits_for_a_thread_is_not_begun_after_the_end(gate: threading.Event):
-    threads = DaemonThreads(1, "work")
-    running, waiting = threads.submit(gate.wait, 10), threads.submit(gate.set)
-    threads.shutdown(wait=False, cancel_futures=True)
-    with pytest.raises(CancelledError):
-        waiting.result(10)
-    assert not gate.is_set()
-    gate.set()
-    assert running.result(10) is True  # what runs goes on
-    with pytest.raises(RuntimeError, match="shut down"):
-        threads.submit(gate.wait)
+async def test_as_many_plain_functions_run_at_once_as_there_are_threads():
+    gate, lock, running, most = threading.Barrier(4, timeout=10), threading.Lock(), 0, 0
+
+    def meets(data):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        gate.wait()  # ends only where four are here at once
+        with lock:
+            running -= 1
+
+    definition = one_step(meets, retry=NEVER)
+    async with orchestrator_of(definition, settings=Settings(threads=4)) as orchestrator:
+        sagas = await asyncio.gather(*(orchestrator.run(definition, timeout=20) for _ in range(12)))
+    assert {state_of(saga) for saga in sagas} == {"completed"}
+    assert most == 4
+
+
+async def test_a_plain_function_sees_the_context_variables_of_whoever_started_the_saga():
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+
+    def work(data):
+        return tenant.get()
+
+    definition = one_step(work)
+    async with orchestrator_of(definition) as orchestrator:
+        tenant.set("acme")
+        assert (await orchestrator.run(definition, timeout=10)).results == {"work": "acme"}
+
+
+async def test_a_thread_that_takes_too_long_is_of_unknown_outcome_and_the_retry_waits_for_it():
+    ended, calls, release = [], [], threading.Event()
+
+    def slow(data, ctx: StepContext):
+        calls.append((ctx.attempt, list(ended)))
+        if ctx.attempt == 1:
+            assert release.wait(10)
+            ended.append(ctx.attempt)
+        return ctx.attempt
+
+    retry = RetryPolicy(max_attempts=2, initial_interval=0, jitter=0)
+    definition = one_step(slow, timeout=0.05, retry=retry)
+    again = Until("AttemptStarted", attempt=2)
+    async with orchestrator_of(definition, settings=Settings(grace_period=10), hooks=[again]) as orchestrator:
+        handle = await orchestrator.start(definition)
+        await again.seen.wait()
+        assert calls == [(1, [])]  # the second attempt is in the log, and waits for the first body
+        release.set()
+        assert (await handle.result(10)).results == {"work": 2}
+    assert calls == [(1, []), (2, [1])]
+
+
+async def test_a_plain_function_that_timed_out_before_there_was_a_thread_for_it_never_begins():
+    release, begun = threading.Event(), []
+
+    def blocks(data):
+        begun.append("blocks")
+        assert release.wait(10)
+
+    def waits(data):
+        begun.append("waits")
+
+    retry = RetryPolicy(max_attempts=1)
+    definition = SagaDefinition(
+        name="busy",
+        retry=retry,
+        steps=[
+            Step("a", blocks, compensation=undo),
+            Step("b", waits, compensation=undo, after=(), timeout=0.05),
+        ],
+    )
+    timed_out = Until("StepUnknown", step="b")
+    async with orchestrator_of(definition, settings=Settings(threads=1), hooks=[timed_out]) as orchestrator:
+        handle = await orchestrator.start(definition)
+        await timed_out.seen.wait()
+        release.set()
+        assert state_of(await orchestrator.wait(handle.saga_id, timeout=10)) == "failed compensated"
+    assert begun == ["blocks"]
+
+
+async def test_what_a_plain_function_raises_is_told_apart_as_everywhere():
+    def refuses(data):
+        raise Rejected("no")
+
+    def counts(data, ctx: StepContext):
+        if ctx.attempt < 2:
+            raise OSError("busy")
+
+    retry = RetryPolicy(max_attempts=3, initial_interval=0, jitter=0)
+    definition = SagaDefinition(
+        name="both",
+        retry=retry,
+        steps=[Step("counts", counts, compensation=undo), Step("refuses", refuses, compensation=undo)],
+    )
+    async with orchestrator_of(definition) as orchestrator:
+        saga = await orchestrator.run(definition, timeout=10)
+    assert (state_of(saga), saga.steps["counts"].attempts, saga.steps["refuses"].attempts) == (
+        "failed compensated",
+        2,
+        1,
+    )
+
+
+async def test_leaving_does_not_wait_for_a_thread_for_ever():
+    inside, release = threading.Event(), threading.Event()
+
+    def blocks(data):
+        inside.set()
+        release.wait(30)
+
+    definition, store = one_step(blocks), MemoryStore()
+    began = time.monotonic()
+    async with Orchestrator(store, sagas=[definition], drain_timeout=0.05, settings=Settings(grace_period=0.05)) as to:
+        await to.start(definition, saga_id="s-1")
+        await asyncio.to_thread(inside.wait, 10)
+    assert time.monotonic() - began < 5
+    assert (await store.load(["s-1"]))["s-1"].record.state == "pending"
+    assert await store.workers() == []
+    release.set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_a_thread_that_wants_to_end_the_process_interrupts_its_step_only(error):
+    calls = []
+
+    def work(data):
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+
+    definition = one_step(work)
+    async with orchestrator_of(definition) as orchestrator:
+        assert state_of(await orchestrator.run(definition, timeout=10)) == "completed"
+    assert len(calls) == 2
