@@ -47,19 +47,19 @@ def text_of(graph: Graph) -> str:
     title = min(_WIDEST_TITLE, max((_width(node.title) for node in in_order(graph)), default=0))
     state = max(len(node.state or "") for node in nodes.values())
     lines: list[str] = []
-    for drawn, node in rows:
-        if node is None:
+    for drawn, shown in rows:
+        if shown is None:
             lines.append(drawn)
             continue
-        notes = list(node.notes)
-        if node.kind in ("start", "completed"):
-            words = [node.title]
+        notes = list(shown.notes)
+        if shown.kind in ("start", "completed"):
+            words = [shown.title]
         else:
-            notes += ["fallback"] * (node.id in fallback) + ["↩"] * (node.id in undo)
-            if node.stuck:
+            notes += ["fallback"] * (shown.id in fallback) + ["↩"] * (shown.id in undo)
+            if shown.stuck:
                 notes.insert(0, "STUCK: a person must act")
-            padded = node.title + " " * (title - _width(node.title))
-            words = [padded, *([(node.state or "").ljust(state)] if graph.marked else []), ", ".join(notes)]
+            padded = shown.title + " " * (title - _width(shown.title))
+            words = [padded, *([(shown.state or "").ljust(state)] if graph.marked else []), ", ".join(notes)]
         lines.append(f"{drawn.ljust(gutter)}{'  '.join(words)}".rstrip())
     if undo:
         lines += ["", "↩ is undone when the saga fails, the last one first"]
