@@ -62,13 +62,15 @@ async def _append(engine: Engine, record: Record, given: c.Input, decision: Deci
     progress = decision.progress
     # A saga that was only created waits for somebody to start it, whatever else it is told meanwhile.
     asleep = _asleep(record) and progress.abort is None and not isinstance(given, c.ResumeAsked)
+    # One that is stuck waits for a person; one whose sub-saga is, goes on looking at that.
+    held = progress.stuck and progress.stuck_child is None
     append = append_for(
         engine,
         progress,
         decision.events,
         fence=record.fence,
         owner=record.owner,
-        due_at=None if asleep or progress.suspended or progress.stuck else now,
+        due_at=None if asleep or progress.suspended or held else now,
         now=now,
         attention=record.owner is not None,
     )

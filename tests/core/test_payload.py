@@ -114,7 +114,7 @@ def stored(value, **options):
         ({1, None, "a"}, set[int | str | None]),
         (frozenset({Point(1.0, 2), Point(2.0, 1)}), frozenset[Point]),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: str(value)[:30] if isinstance(value, type) else "",  # the text of a set differs between processes
 )
 def test_typed_values_come_back_as_they_were(value, kind):
     assert unstorable(kind) is None
