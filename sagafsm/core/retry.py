@@ -6,8 +6,9 @@ repeated, and a policy can be compared, stored in a definition and shared betwee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import attrs
 
@@ -15,7 +16,10 @@ from .errors import DefinitionError
 
 
 def _exception_types(value: type[BaseException] | Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
-    return (value,) if isinstance(value, type) else tuple(value)
+    if isinstance(value, type):
+        return (value,)
+    given: Any = value
+    return tuple(given) if isinstance(given, Sequence) else (given,)
 
 
 @attrs.frozen
@@ -40,6 +44,8 @@ class RetryPolicy:
     max_interruptions: int = 10
 
     def __attrs_post_init__(self) -> None:
+        for wrong in self._not_numbers():
+            raise DefinitionError(f"RetryPolicy: {wrong}")
         for problem in (
             self.max_attempts is not None and self.max_attempts < 1 and "max_attempts must be at least 1 (or None)",
             self.initial_interval < 0 and "initial_interval must not be negative",
@@ -53,6 +59,18 @@ class RetryPolicy:
         for kind in self.non_retryable:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise DefinitionError(f"RetryPolicy: non_retryable takes exception types, got {kind!r}")
+
+    def _not_numbers(self) -> Iterator[str]:
+        for name in ("max_attempts", "max_interruptions"):
+            count: Any = getattr(self, name)
+            if count is None and name == "max_attempts":
+                continue
+            if isinstance(count, bool) or not isinstance(count, int):
+                yield f"{name} is a whole number{' or None' if name == 'max_attempts' else ''}, got {count!r}"
+        for name in ("initial_interval", "backoff_coefficient", "maximum_interval", "jitter"):
+            number: Any = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+                yield f"{name} is a finite number, got {number!r}"
 
     @classmethod
     def none(cls) -> Self:

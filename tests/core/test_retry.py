@@ -1,0 +1,36 @@
+"""RetryPolicy: what it refuses."""
+
+import math
+
+import pytest
+
+from sagafsm import DefinitionError, RetryPolicy
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"max_attempts": "3"}, "max_attempts is a whole number or None, got '3'"),
+        ({"max_attempts": 2.5}, "max_attempts is a whole number or None, got 2.5"),
+        ({"max_attempts": True}, "max_attempts is a whole number or None, got True"),
+        ({"max_interruptions": None}, "max_interruptions is a whole number, got None"),
+        ({"initial_interval": "1"}, "initial_interval is a finite number, got '1'"),
+        ({"initial_interval": math.nan}, "initial_interval is a finite number, got nan"),
+        ({"maximum_interval": math.inf}, "maximum_interval is a finite number, got inf"),
+        ({"jitter": None}, "jitter is a finite number, got None"),
+        ({"non_retryable": 3}, "non_retryable takes exception types, got 3"),
+        ({"max_attempts": 0}, "max_attempts must be at least 1"),
+        ({"initial_interval": -1}, "initial_interval must not be negative"),
+        ({"backoff_coefficient": 0.5}, "backoff_coefficient must be at least 1"),
+        ({"jitter": 2}, "jitter must be between 0 and 1"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_says_which_value(values, says):
+    with pytest.raises(DefinitionError, match=f"RetryPolicy: {says}"):
+        RetryPolicy(**values)
+
+
+def test_without_end_and_at_once_are_policies():
+    policy = RetryPolicy(max_attempts=None, initial_interval=0, maximum_interval=0, jitter=0)
+    assert not policy.exhausted(10_000)
+    assert policy.delay(10_000, spread=1.0) == 0
