@@ -257,20 +257,26 @@ class SagaInstance:
                     "compensation_attempts": step.compensation_attempts,
                     "via": step.via,
                     "due_at": iso(step.due_at),
-                    "error": msgspec.to_builtins(step.error),
-                    "compensation_error": msgspec.to_builtins(step.compensation_error),
+                    "error": _failure(step.error),
+                    "compensation_error": _failure(step.compensation_error),
                     "waived": step.waived,
                 }
                 for name, step in progress.steps.items()
             },
             "waiting": [{**attrs.asdict(waiting), "until": iso(waiting.until)} for waiting in self.waiting],
-            "error": msgspec.to_builtins(self.error),
+            "error": _failure(self.error),
         }
 
 
 def iso(at: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601 in UTC."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _failure(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {"type": failure.type, "message": failure.message, "step": failure.step, "at": iso(failure.at)}
 
 
 def result_type(definition: SagaDefinition | None, name: str, step: StepProgress) -> Any:
