@@ -38,6 +38,9 @@ def digest_of(definition: SagaDefinition, data: msgspec.Raw) -> str:
 
 def check_tags(tags: Mapping[str, str] | None) -> Mapping[str, str]:
     """Tags as they can be stored everywhere: up to 50, names like ids, values text of up to 200 characters."""
+    given: object = {} if tags is None else tags
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"tags are names with values, such as {{'country': 'CH'}}; got {given!r}")
     for name, value in (tags or {}).items():
         check_id(name, "tag name")
         if not isinstance(value, str) or len(value) > 200 or not value.isprintable():

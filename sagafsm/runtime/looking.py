@@ -15,6 +15,7 @@ from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 from ..store import Filter, check_id
 from . import inspection
+from .birth import check_tags
 from .diagnosis import Diagnosis, diagnose
 from .session import Session
 
@@ -46,12 +47,20 @@ class Looking(Session):
         limit: int | None = None,
     ) -> AsyncIterator[SagaInstance]:
         """Sagas, oldest first. ``older_than``: created more than so many seconds ago. Raises InvalidInput."""
+        for name, text in (("saga_type", saga_type), ("correlation_id", correlation_id)):
+            if text is not None and not isinstance(text, str):
+                raise InvalidInput(f"{name} is a text, got {text!r}")
+        for name, flag in (("stuck", stuck), ("suspended", suspended)):
+            if flag is not None and not isinstance(flag, bool):
+                raise InvalidInput(f"{name} is True, False or None, got {flag!r}")
+        _check_number("older_than", older_than, (int, float))
+        _check_number("limit", limit, int)
         where = Filter(
             state=_state(state),
             saga_type=saga_type,
             stuck=stuck,
             suspended=suspended,
-            tags=dict(tags or {}),
+            tags=check_tags(tags),
             correlation_id=correlation_id,
             older_than=None if older_than is None else self._engine.clock() - older_than,
         )
@@ -81,6 +90,11 @@ class Looking(Session):
     async def doctor(self) -> Diagnosis:
         """What is wrong with the store, its workers and its sagas, and how to mend it. Changes nothing."""
         return await diagnose(self._engine)
+
+
+def _check_number(name: str, value: float | None, kinds: type | tuple[type, ...]) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0):
+        raise InvalidInput(f"{name} is a number from 0 up, got {value!r}")
 
 
 def _state(state: SagaState | str | None) -> str | None:

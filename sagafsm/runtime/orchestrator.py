@@ -6,7 +6,6 @@ operators' verbs in ``operating``, reading in ``looking``; here is what starts a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from .handle import Handle
 from .looking import Looking
 from .operating import Operating
 from .outside import awaken
+from .reading import patience
 from .session import Definable
 
 
@@ -148,7 +148,7 @@ class Orchestrator(Operating, Looking):
         TimeoutError after ``timeout`` seconds: the saga stays where it is and can be taken up again.
         """
         check_id(saga_id)
-        async with asyncio.timeout(timeout):
+        async with patience(saga_id, timeout):
             return await self._reader.execute(saga_id, self._worker)
 
     async def wait(self, saga_id: str, *, timeout: float | None = None) -> SagaInstance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ..core.decider import next_wake
@@ -73,9 +74,7 @@ class Reader:
     async def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> SagaInstance:
         """Wait until a saga is terminal or stuck (or suspended). Raises TimeoutError."""
         work = self._until(saga_id, lambda saga: saga.state.terminal or saga.stuck or (suspended and saga.suspended))
-        if timeout is None:
-            return await work
-        async with asyncio.timeout(timeout):
+        async with patience(saga_id, timeout):
             return await work
 
     async def _until(self, saga_id: str, settled: Callable[[SagaInstance], bool]) -> SagaInstance:
@@ -130,6 +129,21 @@ class Reader:
             return True
         wake = next_wake(definition, progress, now)
         return wake is not None and wake <= now
+
+
+@asynccontextmanager
+async def patience(saga_id: str, timeout: float | None) -> AsyncIterator[None]:
+    """Wait no longer than ``timeout`` seconds; the TimeoutError then names the saga, which goes on."""
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise TimeoutError(
+            f"saga {saga_id} is not there yet after {timeout:g} s; it was not stopped, wait for it again or look at it"
+        ) from None
 
 
 def _rests(saga: SagaInstance) -> bool:

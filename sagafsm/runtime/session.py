@@ -49,6 +49,8 @@ class Session:
         for name, value in (("lease", lease), ("poll_interval", poll_interval)):
             if not value > 0:
                 raise InvalidInput(f"{name} must be above 0 seconds, got {value!r}")
+        if not drain_timeout >= 0:
+            raise InvalidInput(f"drain_timeout is in seconds and not negative, got {drain_timeout!r}")
         self._settings = settings or Settings()
         self._retry = retry or self._settings.retry
         self._compensation_retry = compensation_retry or self._settings.compensation_retry
@@ -71,6 +73,9 @@ class Session:
 
     def _registered(self, sagas: Iterable[Definable]) -> dict[str, SagaDefinition]:
         """Every definition by its kind, sub-sagas included, with the policies that apply to it here."""
+        given: object = sagas
+        if isinstance(given, (type, SagaDefinition, str)) or not isinstance(given, Iterable):
+            raise DefinitionError(f"sagas= takes a list, such as sagas=[OrderFulfillment]; got {given!r}")
         found: dict[str, SagaDefinition] = {}
         queue = [definition_of(saga) for saga in sagas]
         for definition in queue:  # grows by the sub-sagas
