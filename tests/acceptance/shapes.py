@@ -7,6 +7,7 @@ that a saga ends the same way however often its processes are killed.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -63,6 +64,7 @@ class World:
 
     async def act_behind_the_gate(self, data: Data, ctx: StepContext) -> str:
         """Wait until somebody opens the gate."""
+        stands_at_the_gate(self.ledger.path.parent, os.getpid(), ctx.saga_id).touch()
         while not gate(self.ledger.path.parent).exists():  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.01)
         return await self.act(data, ctx)
@@ -121,6 +123,11 @@ class World:
             saga_id, step, None if undo else f"done {step}", message_id=f"{step}-{undo}", compensation=undo
         )
         self.ledger.delivered(saga_id, step, undo=undo)
+
+
+def stands_at_the_gate(folder: Path, pid: int, saga_id: str) -> Path:
+    """The file that says that a call of this process has begun, not only its event been stored."""
+    return folder / f"at-the-gate-{pid}-{saga_id}"
 
 
 def gate(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from sagafsm import Orchestrator, SagaState
 from .audit import Audited, audit
 from .processes import Processes, until
 from .sagas_file import SagasFile
-from .shapes import World, gate, shape
+from .shapes import World, gate, shape, stands_at_the_gate
 from .worker import start_worker
 
 
@@ -70,15 +70,11 @@ async def test_a_worker_that_was_stopped_past_its_lease_can_write_nothing_any_mo
     file, names = SagasFile(tmp_path), {f"saga-{number}" for number in range(5)}
     await submit(tmp_path, "gated", 5)
     stopped = start_worker(processes, tmp_path, "gated", lease=1.5)
-    at_the_gate = (
-        "SELECT DISTINCT saga_id FROM saga_events WHERE type = 'AttemptStarted' AND data ->> 'step' = 'charge'"
-    )
-    until(lambda: set(file.rows(at_the_gate)) == names, "all its sagas are at the gate")
+    until(lambda: all_at_the_gate(tmp_path, stopped.pid, names), "all its calls have begun")
     stopped.signal(signal.SIGSTOP)
     other = start_worker(processes, tmp_path, "gated", lease=30)
     until(lambda: set(file.owned_by(other.pid)) == names, "the other takes them over")
-    taken_over = f"{at_the_gate} AND data ->> 'interruption' = 1"
-    until(lambda: set(file.rows(taken_over)) == names, "the other is at the gate")
+    until(lambda: all_at_the_gate(tmp_path, other.pid, names), "the other is at the gate")
 
     if continued.startswith("before"):
         stopped.signal(signal.SIGCONT)
@@ -112,3 +108,8 @@ async def test_who_only_submits_can_execute_the_saga_of_a_killed_worker_at_once(
         gate(tmp_path).touch()
         assert (await orchestrator.execute("saga-0", timeout=6)).state is SagaState.COMPLETED
     check(tmp_path, "gated")
+
+
+def all_at_the_gate(folder: Path, pid: int, saga_ids: set[str]) -> bool:
+    """Whether a process has begun the gated call of each of these sagas."""
+    return all(stands_at_the_gate(folder, pid, saga_id).exists() for saga_id in saga_ids)
