@@ -6,10 +6,11 @@ environment, file, default); secrets come from the environment only, and are nev
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,13 +27,30 @@ def redact(url: str) -> str:
     return _SECRET.sub("://***@", url)
 
 
-def _positive(_: Any, field: attrs.Attribute[Any], value: float) -> None:
-    if not value > 0:
-        raise SettingsError(f"setting {field.name}: must be above 0, got {value!r}")
+def _positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not (_is_number(field, value) and value > 0):
+        raise SettingsError(f"setting {field.name}: must be {_kind(field)} above 0, got {value!r}")
 
 
-def _name(_: Any, field: attrs.Attribute[Any], value: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
+def _from(least: float) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not (_is_number(field, value) and value >= least):
+            raise SettingsError(f"setting {field.name}: must be {_kind(field)} from {least:g} up, got {value!r}")
+
+    return check
+
+
+def _is_number(field: attrs.Attribute[Any], value: Any) -> bool:
+    kinds = int if isinstance(field.default, int) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind(field: attrs.Attribute[Any]) -> str:
+    return "a whole number" if isinstance(field.default, int) else "a number"
+
+
+def _name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
         raise SettingsError(f"setting {field.name}: 1 to 100 of A-Z a-z 0-9 . _ - are allowed, got {value!r}")
 
 
@@ -51,8 +69,8 @@ class Settings:
     namespace: str = attrs.field(default="default", validator=_name)
     env: str = attrs.field(default="prod", validator=_name)
     retry_max_attempts: int = attrs.field(default=3, validator=_positive)
-    retry_initial_interval: float = attrs.field(default=1.0)
-    retry_backoff_coefficient: float = attrs.field(default=2.0, validator=_positive)
+    retry_initial_interval: float = attrs.field(default=1.0, validator=_from(0))
+    retry_backoff_coefficient: float = attrs.field(default=2.0, validator=_from(1))
     retry_maximum_interval: float = attrs.field(default=60.0, validator=_positive)
     compensation_max_attempts: int = attrs.field(default=10, validator=_positive)
     concurrency: int = attrs.field(default=1000, validator=_positive)
