@@ -83,11 +83,14 @@ class RetryPolicy:
 
     def delay(self, attempts: int, spread: float) -> float:
         """Seconds to wait after the ``attempts``-th ended call; ``spread`` in [-1, 1] is the caller's random number."""
+        if self.initial_interval == 0:
+            return 0.0
+        longest = max(self.maximum_interval, self.initial_interval)
         try:
-            wait = self.initial_interval * self.backoff_coefficient ** (attempts - 1)
+            wait = min(self.initial_interval * self.backoff_coefficient ** (attempts - 1), longest)
         except OverflowError:
-            wait = self.maximum_interval
-        return min(wait, max(self.maximum_interval, self.initial_interval)) * (1 + self.jitter * spread)
+            wait = longest
+        return wait * (1 + self.jitter * spread)
 
 
 ACTION_RETRY = RetryPolicy()

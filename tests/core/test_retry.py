@@ -34,3 +34,17 @@ def test_without_end_and_at_once_are_policies():
     policy = RetryPolicy(max_attempts=None, initial_interval=0, maximum_interval=0, jitter=0)
     assert not policy.exhausted(10_000)
     assert policy.delay(10_000, spread=1.0) == 0
+
+
+@pytest.mark.parametrize("coefficient", [2, 2.0])
+@pytest.mark.parametrize(("initial", "maximum", "wait"), [(0, 60.0, 0.0), (1.0, 60.0, 60.0), (90.0, 60.0, 90.0)])
+def test_the_wait_does_not_change_where_its_growth_overflows_a_float(coefficient, initial, maximum, wait):
+    """2.0 ** 1024 raises: from the 1025th call on, a saga that retries at once waited for maximum_interval."""
+    policy = RetryPolicy(
+        max_attempts=None,
+        initial_interval=initial,
+        backoff_coefficient=coefficient,
+        maximum_interval=maximum,
+        jitter=0,
+    )
+    assert {policy.delay(attempts, spread=1.0) for attempts in (100, 1024, 1025, 10_000)} == {wait}
