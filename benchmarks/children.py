@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 600.0  # seconds
+PATIENCE = 600.0  # seconds; longer than anything takes that does not hang
 READY = "ready"
 
 

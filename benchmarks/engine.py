@@ -9,6 +9,7 @@ from typing import Any
 
 from sagafsm import Orchestrator, Rejected, Saga, SagaState, Settings, sleep, step, wait_for
 
+from .children import PATIENCE
 from .floor import RESULT
 from .result import Run
 
@@ -127,8 +128,9 @@ async def run_sagas(
 
 async def all_ended(orchestrator: Orchestrator, count: int) -> None:
     """Wait until so many sagas have ended, by asking the store every 10 ms (one small read)."""
-    while True:
-        counts = await orchestrator.store.counts()
-        if sum(found.count for found in counts if found.state in ("completed", "failed")) >= count:
-            return
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            counts = await orchestrator.store.counts()
+            if sum(found.count for found in counts if found.state in ("completed", "failed")) >= count:
+                return
+            await asyncio.sleep(0.01)

@@ -3,8 +3,9 @@
 One saga is four trivial async steps with a result of about 200 bytes each, and five durable appends (eight where the
 fourth step fails and three are undone): each inserts two or three event rows, about 300 bytes of JSON, and inserts, or
 compare-and-sets, one saga row; each is durable before the next step runs. The settings are those of the SQLite store
-(WAL, synchronous=FULL), and so is the method: group commit by one writer thread that takes whatever has come while it
-wrote. The kinds of rows and their sizes are those that the engine writes, and are compared with them afterwards.
+(WAL, synchronous=FULL, checkpoints as rare), and so is the method: group commit by one writer thread that takes
+whatever has come while it wrote. The kinds of rows and their sizes are those that the engine writes; files.same_rows
+compares them afterwards.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from sagafsm_sql.sqlite.connection import CHECKPOINT_AFTER
 
 from .result import Run
 
@@ -95,6 +98,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}")
     connection.executescript(SCHEMA)
     return connection
 
