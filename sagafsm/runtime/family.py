@@ -51,6 +51,9 @@ class Family:
             if call.role is c.Role.BACKWARD:
                 return await self._undo(driver, call, spec)
             await self._create(driver.progress, spec)
+        except (StoreCorrupt, StoreTooNew) as exc:  # a person must see to the child; asking again would find the same
+            error = failure_of(exc, spec.name, self._engine.clock())
+            return c.CallEnded(call=call, kind=c.OutcomeKind.IMPOSSIBLE, error=error)
         except StoreError:
             raise
         except (SagaConflict, InvalidInput, ResultNotStorable, PastPivot) as exc:
