@@ -45,6 +45,7 @@ from .writer import Writer
 T = TypeVar("T")
 
 QUERIES = Queries("sqlite")
+BUSY = 8  # appends in a batch from which on the event loop has more to do meanwhile
 PURGE_AT_ONCE = 500  # sagas per transaction, so that appends get their turn in between
 SHORTEST_WATCH, LONGEST_WATCH = 0.05, 0.5  # seconds between two looks for changes by others
 
@@ -158,7 +159,8 @@ class SQLiteStore:
 
     def commit(self, batch: Sequence[Append]) -> Awaitable[Sequence[AppendResult]]:
         ready = Batch(batch)
-        return self._write(lambda: self._commit(ready), hand_over=True)
+        # With few sagas in flight the loop is idle anyway, and standing back would only cost them time.
+        return self._write(lambda: self._commit(ready), hand_over=len(batch) >= BUSY)
 
     def _commit(self, batch: Batch) -> Sequence[AppendResult]:
         results: Sequence[AppendResult] | None = None
