@@ -301,7 +301,8 @@ class Driver:
             self._live -= 1
             raise
         finally:
-            del self._calling[call.step]
+            if self._calling.get(call.step) is task:  # else the compensation waits already for this call to be gone
+                del self._calling[call.step]
             gone = self._cut.pop(task, None)
             if gone is not None and not gone.done():
                 gone.set_result(None)

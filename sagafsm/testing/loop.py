@@ -252,7 +252,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return self._closed
 
     def close(self) -> None:
-        """Drop everything that is still planned."""
+        """Drop everything that is still planned. Only now do the coroutines of killed processes end."""
         if self._running:
             raise RuntimeError("a loop that runs cannot be closed")
         self._closed = True
@@ -260,6 +260,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers.clear()
         for task in asyncio.all_tasks(self):
             _forget(task)
+        for task in self._held:
+            _close(task)
         self._held.clear()
 
     def get_debug(self) -> bool:
@@ -321,6 +323,17 @@ def running_loop() -> VirtualLoop:
 
 def _process(context: Context | None) -> str:
     return PROCESS.get() if context is None else context.get(PROCESS, "")
+
+
+def _close(task: asyncio.Task[Any]) -> None:
+    """Close the coroutine of a dead process now, or the collector does later and reports what its clean-up raises."""
+    coroutine: Any = task.get_coro()
+    for _ in range(100):  # a clean-up that waits takes several rounds, and one that never ends is left
+        try:
+            coroutine.close()
+        except BaseException:  # noqa: S112 - the dead complain to nobody
+            continue
+        return
 
 
 def _forget(task: asyncio.Task[Any]) -> None:

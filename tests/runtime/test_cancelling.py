@@ -29,8 +29,7 @@ class Hesitant(Around):
 INSTANTS = range(80)
 
 
-@pytest.fixture
-def saga(did):
+def items_of(did):
     def takes(name):
         async def work(data):
             await asyncio.sleep(0)
@@ -41,9 +40,12 @@ def saga(did):
 
         return Step(name, work, compensation=take_back)
 
-    return SagaDefinition(
-        name="three", retry=EXACT, steps=[takes("a"), WaitFor("go", signal="go", timeout=30), takes("b"), takes("c")]
-    )
+    return [takes("a"), WaitFor("go", signal="go", timeout=30), takes("b"), takes("c")]
+
+
+@pytest.fixture
+def saga(did):
+    return SagaDefinition(name="three", retry=EXACT, steps=items_of(did))
 
 
 async def cancelled_after(work, waits):
@@ -114,15 +116,35 @@ async def test_a_start_is_cancelled_while_a_hook_is_told_of_it(world, did, saga,
         await finishes(orchestrator, saga, did)
 
 
-@pytest.mark.parametrize("waits", range(25))
-async def test_a_signal_is_cancelled(world, did, saga, waits):
+@pytest.mark.parametrize("driven", [True, False])
+@pytest.mark.parametrize("waits", range(15))
+async def test_a_signal_is_cancelled(world, did, saga, waits, driven):
     """Once the log then said that a step had begun, and nobody had begun it."""
+    if driven:  # something else runs meanwhile, so that the saga has a driver
+        beside = Step("beside", lambda data: asyncio.sleep(9), compensation=lambda data, result: None, after=())
+        saga = SagaDefinition(name="four", retry=EXACT, steps=[*items_of(did), beside])
     async with world.orchestrator(saga, store=Hesitant(world.store)) as orchestrator:
         await orchestrator.start(saga, saga_id="s-1")
         await asyncio.sleep(1)
+        assert ("s-1" in orchestrator._engine.drivers) is driven
         await cancelled_after(orchestrator.signal("s-1", "go", message_id="m-1"), waits)
         await orchestrator.signal("s-1", "go", message_id="m-1")
         await finishes(orchestrator, saga, did, repeated=0)
+
+
+async def test_a_start_is_cancelled_long_before_its_write_arrives(world, did, saga):
+    class Slow(Around):
+        async def commit(self, batch):
+            await asyncio.sleep(5)
+            return await self.inner.commit(batch)
+
+    async with world.orchestrator(saga, store=Slow(world.store)) as orchestrator:
+        starting = asyncio.ensure_future(orchestrator.start(saga, saga_id="s-1"))
+        await asyncio.sleep(1)
+        starting.cancel()
+        await asyncio.sleep(10)
+        await orchestrator.signal("s-1", "go")
+        assert state_of(await orchestrator.wait("s-1", timeout=100)) == "completed"
 
 
 @pytest.mark.parametrize("worker", [True, False])

@@ -117,6 +117,41 @@ async def test_a_cut_at_the_instant_at_which_the_call_ends_loses_nothing(world, 
             assert orchestrator._engine.drivers == {}
 
 
+async def test_a_cut_reaches_a_call_that_is_about_to_begin(world, did, saga):
+    """Its beginning is in the log, and a hook is being told of it: the call is then not made at all."""
+
+    class Slow:
+        async def on_transition(self, instance, event):
+            if (event.type, event.step) == ("AttemptStarted", "b"):
+                await asyncio.sleep(5)
+
+    async with world.orchestrator(saga, hooks=[Slow()]) as orchestrator:
+        await begun(orchestrator, saga, 12)
+        await orchestrator.abort("s-1", "stop", cut=True)
+        finished = await orchestrator.wait("s-1", timeout=100)
+        assert state_of(finished) == "failed aborted"
+        await asyncio.sleep(30)
+    assert did.names == ["a", "undo b of None", "undo a of a"]
+
+
+async def test_a_compensation_waits_for_the_call_that_was_cut_to_be_gone(world, did):
+    async def slow_to_stop(data):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(3)
+            did("gone")
+
+    definition = SagaDefinition(
+        name="r", steps=[Step("a", slow_to_stop, compensation=lambda data, result: did("undo"))]
+    )
+    async with world.orchestrator(definition) as orchestrator:
+        await begun(orchestrator, definition, 5)
+        await orchestrator.abort("s-1", "stop", cut=True)
+        assert state_of(await orchestrator.wait("s-1", timeout=100)) == "failed aborted"
+    assert did.entries == [("gone", 8), ("undo", 8)]
+
+
 async def test_an_abort_while_a_retry_is_waited_for_turns_back_at_once(world, did):
     async def fails(data):
         raise OSError

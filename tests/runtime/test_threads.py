@@ -8,6 +8,7 @@ import time
 import pytest
 
 from sagafsm import Orchestrator, Rejected, RetryPolicy, SagaDefinition, Settings, Step, StepContext
+from sagafsm.runtime.invoke import _InThread
 from sagafsm.runtime.memory import MemoryStore
 from tests.runtime.steps import one_step, undo
 from tests.runtime.world import NEVER, state_of
@@ -135,6 +136,16 @@ async def test_a_plain_function_that_timed_out_before_there_was_a_thread_for_it_
         release.set()
         assert state_of(await orchestrator.wait(handle.saga_id, timeout=10)) == "failed compensated"
     assert begun == ["blocks"]
+
+
+async def test_a_call_that_is_dropped_just_before_its_thread_gets_it_does_nothing():
+    calls: list[int] = []
+    call = _InThread(lambda: calls.append(1))
+    body = asyncio.get_running_loop().create_future()
+    call.drop(body)
+    assert body.cancelled()
+    call()
+    assert calls == []
 
 
 async def test_what_a_plain_function_raises_is_told_apart_as_everywhere():
