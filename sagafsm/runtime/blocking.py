@@ -7,6 +7,7 @@ one of the same name there, waited for. Nothing is decided here.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -24,7 +25,7 @@ from .diagnosis import Diagnosis
 from .handle import Handle
 from .inspection import Remedy, Stats
 from .orchestrator import Orchestrator
-from .session import Definable
+from .session import Definable, refuse_fork
 from .settings import Settings
 
 T = TypeVar("T")
@@ -85,12 +86,14 @@ class SyncOrchestrator:
             settings=settings,
             migrate=migrate,
         )
+        self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         if self._thread is not None:
             raise InvalidInput("this orchestrator is open already; make another one")
+        self._pid = os.getpid()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="sagafsm", daemon=True)
         self._thread.start()
@@ -110,6 +113,9 @@ class SyncOrchestrator:
     def close(self) -> None:
         """See :meth:`Orchestrator.close`."""
         if self._thread is None:
+            return
+        if os.getpid() != self._pid:  # after a fork: all that is open is the other process's
+            self._loop = self._thread = None
             return
         try:
             self._wait(self._orchestrator.close())
@@ -134,6 +140,11 @@ class SyncOrchestrator:
             raise InvalidInput(
                 "the orchestrator is not open: use it inside 'with SyncOrchestrator(…) as orchestrator:'"
             )
+        try:
+            refuse_fork(self._pid)  # else it would wait for ever, for a thread that only the other process has
+        except InvalidInput:
+            work.close()
+            raise
         if threading.current_thread() is self._thread:
             work.close()
             raise InvalidInput(

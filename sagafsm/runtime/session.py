@@ -6,6 +6,7 @@ when opening fails half-way.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,15 @@ from .settings import Settings
 from .worker import Worker
 
 Definable = type[Saga[Any]] | SagaDefinition
+
+
+def refuse_fork(pid: int) -> None:
+    """Raise InvalidInput unless this is still the process ``pid``: tasks, threads and connections are not inherited."""
+    if os.getpid() != pid:
+        raise InvalidInput(
+            "this orchestrator was opened before the process forked and cannot be used after it; "
+            "open one in the new process"
+        )
 
 
 class Session:
@@ -68,6 +78,7 @@ class Session:
         self._works = worker
         self._migrate = migrate
         self._environment = environment or Environment()
+        self._pid = os.getpid()
         self._engine_: Engine | None = None
         self._worker_: Worker | None = None
 
@@ -95,6 +106,7 @@ class Session:
     async def __aenter__(self) -> Self:
         if self._engine_ is not None:
             raise InvalidInput("this orchestrator is open already; make another one")
+        self._pid = os.getpid()
         engine = Engine(
             self._store,
             self._definitions,
@@ -134,6 +146,8 @@ class Session:
         if engine is None or worker is None:
             return
         self._engine_ = self._worker_ = None
+        if os.getpid() != self._pid:
+            return  # after a fork: all that is open is the other process's
         engine.draining = True
         try:
             await worker.stop()
@@ -150,6 +164,7 @@ class Session:
             raise InvalidInput(
                 "the orchestrator is not open: use it inside 'async with Orchestrator(…) as orchestrator:'"
             )
+        refuse_fork(self._pid)
         return self._engine_
 
     @property
