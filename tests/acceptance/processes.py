@@ -6,6 +6,7 @@ nothing that was started in it runs any more, nor anything that it started itsel
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import signal
@@ -31,6 +32,14 @@ def until(condition: Callable[[], object], what: str, *, seconds: float = PATIEN
         assert time.monotonic() - begun < seconds, f"{what}: not within {seconds:g} s"
         time.sleep(0.01)
     return time.monotonic() - begun
+
+
+async def eventually(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE) -> None:
+    """As :func:`until`, where this process has work to do meanwhile."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"{what}: not within {seconds:g} s"
+        await asyncio.sleep(0.01)
 
 
 class Process:

@@ -1,6 +1,7 @@
 """A script as users write it, which runs one saga and knows nothing of signals.
 
-``python -m tests.acceptance.script '{"folder": …, "shape": …, "sync": false}'``; prints how the saga ended.
+``python -m tests.acceptance.script '{"folder": …, "name": …, "sync": false}'``; prints how the saga ended. It obeys the
+modes of files also where root runs it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sagafsm import Orchestrator, SagaDefinition, SyncOrchestrator
+from sagafsm import Orchestrator, SagaDefinition, Settings, SyncOrchestrator
 
+from .privileges import obey_modes
 from .processes import Process, Processes
 from .shapes import World, shape
 
@@ -31,16 +33,18 @@ def run_sync(store: str, saga: SagaDefinition, **options: Any) -> None:
         print(ended.state.value)
 
 
-def main(folder: Path, name: str, *, sync: bool, **options: Any) -> None:
-    saga, store = shape(name, World(folder)), f"sqlite:///{folder / 'sagas.db'}"
+def main(folder: Path, name: str, *, sync: bool, wait: float = 5, patience: float = 10, **options: Any) -> None:
+    obey_modes()
+    saga, store = shape(name, World(folder)), f"sqlite:///{folder / 'sagas.db'}?timeout={wait}"
+    options["settings"] = Settings(store_patience=patience)
     if sync:
         run_sync(store, saga, **options)
     else:
         asyncio.run(run(store, saga, **options))
 
 
-def start_script(processes: Processes, folder: Path, name: str, *, sync: bool, **options: Any) -> Process:
-    """The tests' end of it."""
+def start_script(processes: Processes, folder: Path, name: str, *, sync: bool = False, **options: Any) -> Process:
+    """The tests' end of it. ``wait``: seconds for a lock; ``patience``: seconds for a failing store."""
     given = {"folder": str(folder), "name": name, "sync": sync, **options}
     return processes.start("-m", "tests.acceptance.script", json.dumps(given))
 
