@@ -236,7 +236,7 @@ def _probe_failed(p: Progress, event: e.ProbeFailed, at: float) -> Progress:
         probing=False,
         waiting="backoff" if event.retry_at is not None else None,
         due_at=event.retry_at,
-        error=event.error,
+        probe_error=event.error,  # what left the outcome open stays the step's error
         halted=event.retry_at is None,
     )
     return with_step(p, at, event.step, new)

@@ -300,7 +300,7 @@ def _settle_unknown(turn: Turn, name: str, step: StepProgress, spec: StepDefinit
     asks = spec.on_unknown == "probe" or step.waiting is not None or (step.again and not spec.idempotent)
     if asks and spec.probe is not None and not aborted:
         if step.halted and not step.again:
-            turn.stick(f"the outcome of step {name} is unknown, and its probe cannot tell: {step.error}", name)
+            turn.stick(f"the outcome of step {name} is unknown, and its probe cannot tell: {step.probe_error}", name)
         elif step.waiting is None or (step.due_at is not None and turn.now >= step.due_at) or step.again:
             turn.call_probe(name, attempt=step.probes + 1)
     elif step.again and spec.idempotent:

@@ -47,6 +47,7 @@ class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     probe_base: int = 0
     probe_interruptions: int = 0
     probing: bool = False
+    probe_error: e.Failure | None = None
     compensation_attempts: int = 0
     compensation_base: int = 0
     compensation_interruptions: int = 0

@@ -22,8 +22,9 @@ class StepContext:
 
     ``idempotency_key`` is the same for every attempt of this call; hand it to whatever the step talks to.
     ``action_key`` is the key of the action, for a compensation, a fallback and a probe to refer to. ``cause`` is what
-    made the saga compensate, or the fallback run. ``attempt`` counts calls from 1. ``deadline`` is the saga's, in
-    seconds since the epoch. ``via`` is ``"action"`` or ``"fallback"``.
+    made the saga compensate, or the fallback run. ``attempt`` counts calls from 1, those of the action and of its
+    fallback together (a reply names its attempt by it). ``deadline`` is the saga's, in seconds since the epoch. ``via``
+    is ``"action"`` or ``"fallback"``.
     """
 
     def __init__(

@@ -253,6 +253,13 @@ async def test_a_probe_is_asked_what_became_of_it(world, did, answers, state, as
         assert saga.results == {"work": "found"}
 
 
+async def test_a_probe_that_cannot_tell_does_not_hide_what_left_the_outcome_open(world, did):
+    action = failing(did, *[TimeoutError("no answer from the bank")] * 3)
+    saga, _ = await run(world, one_step(action, on_unknown="probe", probe=lambda data: Probe.STILL_UNKNOWN))
+    assert (saga.error.type, saga.error.message) == ("TimeoutError", "no answer from the bank")
+    assert "the probe cannot tell yet" in saga.stuck_reason
+
+
 async def test_a_result_that_cannot_be_stored_happened_all_the_same(world, did):
     async def work(data):
         did("work")

@@ -105,7 +105,7 @@ class SQLiteStore:
             path = Path(self.options.path)
             refuse_network(path)
             if not migrate and not path.exists():
-                raise StoreUnavailable(f"{path} does not exist; setup() creates it unless told migrate=False")
+                raise StoreUnavailable(f"{path} does not exist, and was not made")
         if migrate:
             self._schema.bring_up_to_date(self._writer)
         else:
