@@ -94,7 +94,8 @@ class Driver:
         self._record = (self.progress.state, False, False, True)
         for call in calls:
             self._spawn(call)
-        self._set_timer(now)
+        if not self._timerless:
+            self._set_timer(now)
 
     # --- deciding and storing ---
 
@@ -250,8 +251,11 @@ class Driver:
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
         self._strands.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.engine.strand_failed(self, task.exception())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self.engine.orphaned(self, Interrupted(f"the process is to end: {type(error).__name__}"))
+        elif error is not None:
+            self.engine.strand_failed(self, error)
 
     async def run(self, call: c.Call | None) -> None:
         """Make a call, decide on its end, make the next one: a sequence of steps stays in this one task."""

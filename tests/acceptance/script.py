@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def run_sync(store: str, saga: SagaDefinition, **options: Any) -> None:
 
 def main(folder: Path, name: str, *, sync: bool, wait: float = 5, patience: float = 10, **options: Any) -> None:
     obey_modes()
+    # As in a terminal: a shell lets the jobs in its background ignore Ctrl-C, and their children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     saga, store = shape(name, World(folder)), f"sqlite:///{folder / 'sagas.db'}?timeout={wait}"
     options["settings"] = Settings(store_patience=patience)
     if sync:

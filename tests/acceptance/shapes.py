@@ -7,6 +7,7 @@ that a saga ends the same way however often its processes are killed.
 from __future__ import annotations
 
 import asyncio
+import signal
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -67,6 +68,13 @@ class World:
         stands_at_the_gate(self.ledger.path.parent, os.getpid(), ctx.saga_id).touch()
         while not gate(self.ledger.path.parent).exists():  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.01)
+        return await self.act(data, ctx)
+
+    async def act_or_be_interrupted(self, data: Data, ctx: StepContext) -> str:
+        """Unless the gate is open, be at work when Ctrl-C is pressed twice."""
+        if not gate(self.ledger.path.parent).exists():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return await self.act(data, ctx)
 
     def act_behind_the_gate_in_a_thread(self, data: Data, ctx: StepContext) -> str:
@@ -242,6 +250,10 @@ def _gated_thread(world: World) -> SagaDefinition:
     return _with_a_gate("gated-thread", world, world.act_behind_the_gate_in_a_thread)
 
 
+def _interrupted(world: World) -> SagaDefinition:
+    return _with_a_gate("interrupted", world, world.act_or_be_interrupted)
+
+
 def _with_a_gate(name: str, world: World, action: Callable[..., object]) -> SagaDefinition:
     return _definition(
         name,
@@ -262,6 +274,7 @@ SHAPES: Mapping[str, Callable[[World], SagaDefinition]] = {
     "busy": _busy,
     "gated": _gated,
     "gated-thread": _gated_thread,
+    "interrupted": _interrupted,
 }
 
 ENDS: Mapping[str, SagaState] = dict.fromkeys(SHAPES, SagaState.FAILED) | {
@@ -269,5 +282,6 @@ ENDS: Mapping[str, SagaState] = dict.fromkeys(SHAPES, SagaState.FAILED) | {
     "pivot": SagaState.COMPLETED,
     "gated": SagaState.COMPLETED,
     "gated-thread": SagaState.COMPLETED,
+    "interrupted": SagaState.COMPLETED,
 }
 """How a saga of each shape ends."""

@@ -73,3 +73,16 @@ def test_a_second_ctrl_c_does_not_wait_for_running_calls(
     assert time.monotonic() - begun < 8
     assert not any(noise in script.errors for noise in NOISE), script.errors
     assert file.log() == before
+
+
+def test_ctrl_c_in_the_middle_of_a_step_is_no_error_of_the_engine(processes: Processes, tmp_path: Path) -> None:
+    """It was logged as an internal error, with a traceback, before the one that Python shows."""
+    script = start_script(processes, tmp_path, "interrupted")
+    assert script.wait() == -signal.SIGINT
+    assert script.errors.rstrip().endswith("KeyboardInterrupt")
+    assert not any(noise in script.errors for noise in NOISE), script.errors
+
+    gate(tmp_path).touch()
+    assert start_script(processes, tmp_path, "interrupted").line() == "completed"
+    saga = audit(tmp_path, shape("interrupted", World(tmp_path)))[SAGA_ID]
+    assert sorted(saga.interruptions) == [0, 0, 0, 1]
