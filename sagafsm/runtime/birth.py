@@ -135,7 +135,8 @@ async def create_saga(
     if stays:
         engine.drivers[saga_id] = driver
     try:
-        await engine.stored(driver, events)
+        if engine.listens or parent is not None or progress.state.terminal:
+            await engine.stored(driver, events)
     finally:  # a caller that is cancelled in the middle of a hook leaves a saga that runs
         if stays:
             driver.born(calls, now)

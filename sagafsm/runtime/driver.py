@@ -251,17 +251,15 @@ class Driver:
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
         self._strands.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            self.engine.orphaned(self, Interrupted(f"the process is to end: {type(error).__name__}"))
-        elif error is not None:
-            self.engine.strand_failed(self, error)
+        if not task.cancelled() and task.exception() is not None:
+            self.engine.strand_failed(self, task.exception())
 
     async def run(self, call: c.Call | None) -> None:
         """Make a call, decide on its end, make the next one: a sequence of steps stays in this one task."""
+        task = asyncio.current_task()
         try:
             while call is not None:
-                ended = await self._perform(call)
+                ended = await self._perform(call, task)
                 if ended is None:
                     if not (self.let_go or self._closing or self._live):
                         await self.apply(c.Tick())  # a call was cut: perhaps nothing holds the saga here any more
@@ -275,9 +273,8 @@ class Driver:
         except StoreError as exc:
             self.engine.orphaned(self, exc)
 
-    async def _perform(self, call: c.Call) -> c.CallEnded | None:
+    async def _perform(self, call: c.Call, task: asyncio.Task[None] | None) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
-        task = asyncio.current_task()
         self._calling[call.step] = task
         try:
             if self._bodies:
@@ -292,10 +289,8 @@ class Driver:
             return await self.engine.call(self, call)
         except asyncio.CancelledError:
             self._live -= 1
-            if not (
-                task in self._cut or self._closing or self.let_go
-            ):  # the body cancelled itself: it may have happened
-                self.engine.orphaned(self, None)
+            if not (task in self._cut or self._closing or self.let_go):
+                self.engine.orphaned(self, None)  # the body cancelled itself: it may have happened
             return None
         except Interrupted as exc:
             self._live -= 1

@@ -27,7 +27,7 @@ from .driver import Driver
 from .environment import Environment, StoreClock
 from .family import Family
 from .hooks import Hooks
-from .invoke import Invoker, arguments_for, failure_of
+from .invoke import Interrupted, Invoker, arguments_for, failure_of
 from .journal import Journal
 from .settings import Settings
 from .threads import DaemonThreads
@@ -246,6 +246,9 @@ class Engine:
 
     def strand_failed(self, driver: Driver, error: BaseException | None) -> None:
         """A driver's task ended with an error that nobody foresaw: say so loudly, and lose nothing."""
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):  # Ctrl-C came while a step was at work
+            self.orphaned(driver, Interrupted(f"the process is to end: {type(error).__name__}"))
+            return
         LOGGER.error("saga %s: internal error", driver.saga_id, exc_info=error)
         self.orphaned(driver, error)
 

@@ -74,6 +74,8 @@ class Reader:
     async def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> SagaInstance:
         """Wait until a saga is terminal or stuck (or suspended). Raises TimeoutError."""
         work = self._until(saga_id, lambda saga: saga.state.terminal or saga.stuck or (suspended and saga.suspended))
+        if timeout is None:
+            return await work
         async with patience(saga_id, timeout):
             return await work
 
