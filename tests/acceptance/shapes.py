@@ -7,8 +7,8 @@ that a saga ends the same way however often its processes are killed.
 from __future__ import annotations
 
 import asyncio
-import signal
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
