@@ -157,6 +157,16 @@ class SyncOrchestrator:
             future.cancel()
             raise
 
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._orchestrator.settings
+
+    @property
+    def definitions(self) -> Mapping[str, SagaDefinition]:
+        """The definitions this process knows, by kind."""
+        return self._orchestrator.definitions
+
     # --- the same verbs ---
 
     def create(

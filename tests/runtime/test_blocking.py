@@ -1,5 +1,6 @@
 """SyncOrchestrator: the same verbs without await, for Flask, Django, scripts and the REPL."""
 
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pytest
 from sagafsm import (
     Delivery,
     InvalidInput,
+    Orchestrator,
     PastPivot,
     Rejected,
     SagaConflict,
@@ -185,3 +187,15 @@ def test_it_is_closed_when_it_cannot_be_opened():
     with pytest.raises(StoreUnavailable, match="no such server"):
         SyncOrchestrator(Broken(), sagas=SAGAS).__enter__()
     assert "sagafsm" not in {thread.name for thread in threading.enumerate()}
+
+
+VERBS = [name for name, _ in inspect.getmembers(Orchestrator, callable) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_is_there_with_the_same_parameters(name):
+    """The facade is written by hand: here it is held to what it stands before."""
+    ours, theirs = (inspect.signature(getattr(kind, name)) for kind in (SyncOrchestrator, Orchestrator))
+    assert [(p.name, p.kind, p.default) for p in ours.parameters.values()] == [
+        (p.name, p.kind, p.default) for p in theirs.parameters.values()
+    ]
