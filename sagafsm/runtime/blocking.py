@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -29,6 +30,7 @@ from .session import Definable, refuse_fork
 from .settings import Settings
 
 T = TypeVar("T")
+LOOK_UP = 0.2  # seconds
 
 
 class SyncHandle:
@@ -152,6 +154,10 @@ class SyncOrchestrator:
             )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
+            # Looks up now and then: a Ctrl-C that comes just before a thread falls asleep does not wake it, and on
+            # Windows none does.
+            while not futures.wait((future,), timeout=LOOK_UP).done:
+                continue
             return future.result()
         except BaseException:
             future.cancel()

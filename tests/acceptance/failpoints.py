@@ -24,7 +24,10 @@ ALL_PLACES = (*PLACES, BEFORE_CLAIM, AFTER_CLAIM, BEFORE_LEASE, AFTER_LEASE)
 
 
 class Failpoints:
-    """Counts the places that this process passes; dies at the one numbered ``kill_at`` (0: never), from 1."""
+    """Counts the places that this process passes; dies at the one numbered ``kill_at``, from 1 (0: never).
+
+    ``places``: those that count.
+    """
 
     def __init__(self, folder: Path, *, kill_at: int = 0, places: Collection[str] = PLACES) -> None:
         self._trace = folder / "died-at"

@@ -6,6 +6,7 @@ that a saga ends the same way however often its processes are killed.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import signal
@@ -81,6 +82,12 @@ class World:
         while not gate(self.ledger.path.parent).exists():
             time.sleep(0.01)
         return self.act_in_a_thread(data, ctx)
+
+    def act_or_interrupt_without_waking_anybody(self, data: Data, ctx: StepContext) -> str:
+        """Unless the gate is open, see to a Ctrl-C that comes just before the main thread falls asleep."""
+        if not gate(self.ledger.path.parent).exists():
+            _thread.interrupt_main()
+        return self.act_behind_the_gate_in_a_thread(data, ctx)
 
     async def act_or_reject(self, data: Data, ctx: StepContext) -> str:
         return await (self.reject if data["item"] == "unicorn" else self.act)(data, ctx)
@@ -254,6 +261,10 @@ def _interrupted(world: World) -> SagaDefinition:
     return _with_a_gate("interrupted", world, world.act_or_be_interrupted)
 
 
+def _interrupted_asleep(world: World) -> SagaDefinition:
+    return _with_a_gate("interrupted-asleep", world, world.act_or_interrupt_without_waking_anybody)
+
+
 def _with_a_gate(name: str, world: World, action: Callable[..., object]) -> SagaDefinition:
     return _definition(
         name,
@@ -275,6 +286,7 @@ SHAPES: Mapping[str, Callable[[World], SagaDefinition]] = {
     "gated": _gated,
     "gated-thread": _gated_thread,
     "interrupted": _interrupted,
+    "interrupted-asleep": _interrupted_asleep,
 }
 
 ENDS: Mapping[str, SagaState] = dict.fromkeys(SHAPES, SagaState.FAILED) | {
@@ -283,5 +295,6 @@ ENDS: Mapping[str, SagaState] = dict.fromkeys(SHAPES, SagaState.FAILED) | {
     "gated": SagaState.COMPLETED,
     "gated-thread": SagaState.COMPLETED,
     "interrupted": SagaState.COMPLETED,
+    "interrupted-asleep": SagaState.COMPLETED,
 }
 """How a saga of each shape ends."""

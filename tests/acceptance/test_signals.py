@@ -75,14 +75,19 @@ def test_a_second_ctrl_c_does_not_wait_for_running_calls(
     assert file.log() == before
 
 
-def test_ctrl_c_in_the_middle_of_a_step_is_no_error_of_the_engine(processes: Processes, tmp_path: Path) -> None:
-    """It was logged as an internal error, with a traceback, before the one that Python shows."""
-    script = start_script(processes, tmp_path, "interrupted")
+@pytest.mark.parametrize(
+    ("name", "sync"), [("interrupted", False), ("interrupted-asleep", False), ("interrupted-asleep", True)]
+)
+def test_ctrl_c_at_a_bad_moment_ends_the_process_like_any_other(
+    name: str, sync: bool, processes: Processes, tmp_path: Path
+) -> None:
+    """In the middle of a step it was logged as an internal error; just before a wait it was not noticed at all."""
+    script = start_script(processes, tmp_path, name, sync=sync, drain_timeout=0.2)
     assert script.wait() == -signal.SIGINT
     assert script.errors.rstrip().endswith("KeyboardInterrupt")
     assert not any(noise in script.errors for noise in NOISE), script.errors
 
     gate(tmp_path).touch()
-    assert start_script(processes, tmp_path, "interrupted").line() == "completed"
-    saga = audit(tmp_path, shape("interrupted", World(tmp_path)))[SAGA_ID]
+    assert start_script(processes, tmp_path, name, sync=sync).line() == "completed"
+    saga = audit(tmp_path, shape(name, World(tmp_path)))[SAGA_ID]
     assert sorted(saga.interruptions) == [0, 0, 0, 1]
