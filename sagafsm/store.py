@@ -158,9 +158,13 @@ class Fenced(msgspec.Struct, frozen=True):
 
 
 class Exists(msgspec.Struct, frozen=True):
-    """A creation was refused: the id is taken, by a saga with the ``same`` digest or by another."""
+    """A creation was refused: the id is taken, by a saga with the ``same`` digest or by another.
+
+    ``purged``: that saga is gone already, but its id is kept from being used again for a while.
+    """
 
     same: bool
+    purged: bool = False
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -178,7 +182,8 @@ AppendResult = Committed | Duplicate | Conflict | Fenced | Exists | Refused
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which records to find; None does not filter. ``older_than``: created before this time. ``due``: claimable now.
 
-    ``tags``: every pair must match. ``live`` true: not yet terminal.
+    ``tags``: every pair must match. ``live`` true: not yet terminal. ``finished_before``: terminal since before this
+    time.
     """
 
     state: str | None = None
@@ -190,6 +195,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
     parent_id: str | None = None
     older_than: float | None = None
+    finished_before: float | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -318,8 +324,15 @@ class Store(Protocol):
         """How many sagas there are, by kind, state and flags."""
         ...
 
-    async def purge(self, finished_before: float, *, limit: int = 500) -> int:
-        """Delete up to ``limit`` terminal sagas that finished before, each whole; return how many."""
+    async def purge(
+        self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
+    ) -> int:
+        """Delete up to ``limit`` terminal sagas that finished before, each whole; return how many.
+
+        Their ids stay taken for ``keep_ids`` seconds by the store's clock (a creation then answers ``Exists`` with
+        ``purged``), so that a late duplicate of a start does not run a saga again. With ``saga_ids``, only those of
+        them that are terminal and finished before.
+        """
         ...
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
@@ -328,15 +341,6 @@ class Store(Protocol):
 
     async def definitions(self) -> Mapping[str, bytes]:
         """Every shape remembered, by kind."""
-        ...
-
-
-@runtime_checkable
-class SupportsWakeups(Protocol):
-    """A store that can tell of changes made by other processes. A hint only: polling stays the truth."""
-
-    async def wait_for_change(self, timeout: float) -> bool:
-        """Return soon after another process has written, at the latest after ``timeout`` seconds."""
         ...
 
 

@@ -244,7 +244,9 @@ class MemoryStore:
             for (kind, saga_type, state, stuck, suspended), count in sorted(tally.items())
         ]
 
-    async def purge(self, finished_before: float, *, limit: int = 500) -> int:
+    async def purge(
+        self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
+    ) -> int:
         with self._lock:
             gone = [
                 saga_id

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..core import commands as c
 from ..core.errors import StoreError, StoreUnavailable
-from ..store import StoredSaga, SupportsWakeups
+from ..store import StoredSaga
+from ..supports import SupportsWakeups
 from .driver import Driver, LostOwnership
 from .engine import Engine
 from .outside import park_unreadable

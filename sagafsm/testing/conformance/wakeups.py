@@ -1,4 +1,4 @@
-"""Obligations of a store that tells of changes made by others (:class:`sagafsm.store.SupportsWakeups`)."""
+"""Obligations of a store that tells of changes made by others (:class:`sagafsm.supports.SupportsWakeups`)."""
 
 # ruff: noqa: S101
 
@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...store import Store, SupportsWakeups
+from ...store import Store
+from ...supports import SupportsWakeups
 from ..appends import create
 from .base import StoreTests, commit
 

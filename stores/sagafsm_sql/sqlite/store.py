@@ -206,7 +206,9 @@ class SQLiteStore:
     async def retire(self, worker_id: str) -> None:
         await self._execute("retire", (worker_id,))
 
-    async def purge(self, finished_before: float, *, limit: int = 500) -> int:
+    async def purge(
+        self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
+    ) -> int:
         gone = 0
         while gone < limit:
             at_once = min(limit - gone, PURGE_AT_ONCE)
