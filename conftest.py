@@ -1,4 +1,4 @@
-"""What holds for every test: how Hypothesis searches, and that the code blocks of the pages are tests."""
+"""What holds for every test: how Hypothesis searches, real servers, and that the code blocks of the pages are tests."""
 
 import os
 
@@ -10,5 +10,7 @@ from tests.docs.pages import PAGES
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+pytest_plugins = ["tests.servers.plugin"]
 
 pytest_collect_file = PAGES.pytest()

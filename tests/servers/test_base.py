@@ -1,0 +1,178 @@
+"""The ground that tests of servers stand on: what is started comes up, can be killed, and leaves nothing behind."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.processes import until
+from tests.servers import install, plugin
+from tests.servers.__main__ import kinds
+from tests.servers.base import HOST, Server, descendants, lives
+from tests.servers.install import NotHere, program
+
+APT = """#!/bin/sh
+echo "$@" >> {folder}/log
+ls {folder} >> {folder}/log
+if [ ! -e {folder}/tried ]; then touch {folder}/tried; exit 1; fi
+case "$*" in *install*) cp {folder}/served-then {folder}/served-now ;; esac
+"""
+
+
+class Web(Server):
+    """A server that every Python has; it starts a process of its own, as database servers do."""
+
+    name = "web"
+    program = "python3"
+    child = "import time; time.sleep(600)"
+
+    @property
+    def url(self):
+        return f"http://{HOST}:{self.port}/"
+
+    def command(self):
+        script = (
+            f"import http.server, subprocess, sys; subprocess.Popen([sys.executable, '-c', {self.child!r}]);"
+            f"http.server.test(http.server.SimpleHTTPRequestHandler, bind='{HOST}', port={self.port})"
+        )
+        return [sys.executable, "-c", script]
+
+    def prepare(self):
+        (self.folder / "hello").write_text("hello")
+
+    def hello(self):
+        with urllib.request.urlopen(f"{self.url}hello", timeout=20) as answer:
+            return answer.read()
+
+
+def test_a_server_answers_once_it_is_started_and_again_after_a_kill():
+    with Web() as web:
+        assert web.hello() == b"hello"
+        until(lambda: descendants(web._process.pid), "its child runs")
+        children, port = descendants(web._process.pid), web.port
+        web.kill()
+        assert not web.running
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HOST, port)).close()
+        assert not any(lives(pid, born) for pid, born in children.items())
+        web.start()
+        assert (web.hello(), web.port) == (b"hello", port)
+        web.pause()
+        with socket.create_connection((HOST, port), timeout=0.05) as connection:
+            connection.sendall(b"GET /hello HTTP/1.0\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            web.resume()
+            connection.settimeout(20)
+            assert connection.recv(4)
+        folder = web.folder
+    assert not folder.exists()
+    assert not web.running
+
+
+def test_a_server_that_does_not_start_says_why():
+    class Broken(Web):
+        def command(self):
+            return [sys.executable, "-c", "import sys; sys.exit('the disk is made of cheese')"]
+
+    broken = Broken()
+    with pytest.raises(AssertionError, match="made of cheese"), broken:
+        pass
+    assert not broken.folder.exists()
+
+
+def test_a_port_that_somebody_took_meanwhile_is_given_up():
+    with socket.create_server((HOST, 0)) as taken:
+        web = Web()
+        web.port = taken.getsockname()[1]
+        web.ready = lambda: web.port != taken.getsockname()[1]
+        with web:
+            assert web.port != taken.getsockname()[1]
+
+
+def test_a_server_dies_with_the_tests(tmp_path):
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from tests.servers.test_base import Web\n"
+        "web = Web().start(); print(web.folder, web.port, flush=True); os.kill(os.getpid(), 9)"
+    )
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", script, root], capture_output=True, text=True, timeout=50, check=False)
+    folder, port = done.stdout.split()
+
+    def refuses():
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, int(port))) == errno.ECONNREFUSED
+
+    until(refuses, "it is gone")
+    (Path(folder) / "hello").unlink()
+    (Path(folder) / "server.log").unlink()
+    Path(folder).rmdir()
+
+
+def test_a_program_is_found_on_the_path_or_in_its_place_the_newest_first(tmp_path):
+    for version in ("9", "15", "x"):
+        place = tmp_path / version / "bin"
+        place.mkdir(parents=True)
+        (place / "served").touch(mode=0o755)
+    assert program("served", places=[f"{tmp_path}/*/bin"]) == tmp_path / "15" / "bin" / "served"
+    assert program("sh", places=[f"{tmp_path}/*/bin"]).name == "sh"
+
+
+def test_what_is_missing_is_said_with_the_way_out(monkeypatch):
+    monkeypatch.setenv("SAGAFSM_TEST_INSTALL", "0")
+    with pytest.raises(NotHere, match="apt-get install some-package, or let the tests do it: SAGAFSM_TEST_INSTALL=1"):
+        program("no-such-server", packages=["some-package"])
+    with pytest.raises(NotHere, match="no no-such-server on the PATH"):
+        program("no-such-server")
+
+
+def test_what_is_missing_is_installed_where_that_is_allowed(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAGAFSM_TEST_INSTALL", "1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(install, "POLICY", tmp_path / "policy-rc.d")
+    (tmp_path / "served-then").write_text("#!/bin/sh\n")
+    (tmp_path / "served-then").chmod(0o755)
+    for name in ("apt-get", "sudo"):
+        (tmp_path / name).write_text(APT.format(folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    assert program("served-now", packages=["one", "two"]) == tmp_path / "served-now"
+    said = (tmp_path / "log").read_text()
+    assert [line.split()[-1] for line in said.splitlines() if "DPkg" in line] == ["two", "update", "two"]
+    assert ("policy-rc.d" in said) is (os.geteuid() == 0)
+    assert not (tmp_path / "policy-rc.d").exists()
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_a_server_that_cannot_be_had_skips_the_test_and_fails_it_under_ci(monkeypatch, ci, outcome):
+    class Nowhere(Web):
+        program = "no-such-server"
+
+    monkeypatch.setenv("CI", ci)
+    servers = plugin.Servers()
+    for _ in range(2):
+        with pytest.raises(outcome, match="no no-such-server on the PATH"):
+            servers.url(Nowhere)
+
+
+def test_a_server_that_runs_already_is_taken(monkeypatch):
+    class Nowhere(Web):
+        program = "no-such-server"
+
+    monkeypatch.setenv("SAGAFSM_TEST_WEB_URL", "http://elsewhere:80/")
+    assert plugin.Servers().url(Nowhere) == "http://elsewhere:80/"
+
+
+def test_a_shared_server_is_started_once(servers):
+    assert servers.shared(Web) is servers.shared(Web)
+    with servers.another(Web) as other:
+        assert other.port != servers.shared(Web).port
+
+
+def test_every_kind_of_server_says_what_it_is():
+    names = [kind.name for kind in kinds()]
+    assert len(names) == len(set(names))
