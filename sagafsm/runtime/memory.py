@@ -79,6 +79,7 @@ class MemoryStore:
         self._sagas: dict[str, _Saga] = {}
         self._workers: dict[str, float] = {}
         self._definitions: dict[str, bytes] = {}
+        self._purged: dict[str, tuple[str, float]] = {}  # the digest of what is gone, and until when its id is taken
 
     @classmethod
     def from_url(cls, url: str) -> MemoryStore:
@@ -107,6 +108,9 @@ class MemoryStore:
             if append.birth is None or not append.events:
                 return Refused("a saga is created with its birth and at least one event")
             if saga is None:
+                digest, until = self._purged.get(append.saga_id, ("", 0.0))
+                if until > self._clock():
+                    return Exists(same=digest == append.birth.digest, purged=True)
                 saga = self._sagas[append.saga_id] = _Saga(_born(append, append.birth))
                 return self._write(saga, append)
             if saga.wrote(append):
@@ -248,15 +252,15 @@ class MemoryStore:
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
     ) -> int:
         with self._lock:
-            gone = [
-                saga_id
-                for saga_id, saga in self._sagas.items()
-                if saga.record.state in TERMINAL
-                and saga.record.finished_at is not None
-                and saga.record.finished_at < finished_before
-            ][: max(limit, 0)]
-            for saga_id in gone:
-                del self._sagas[saga_id]
+            now = self._clock()
+            self._purged = {name: (digest, until) for name, (digest, until) in self._purged.items() if until > now}
+            wanted = Filter(finished_before=finished_before)
+            names = list(self._sagas) if saga_ids is None else dict.fromkeys(saga_ids)
+            ended = [self._sagas[name].record for name in names if name in self._sagas]
+            gone = [record for record in ended if _matches(record, wanted)][: max(limit, 0)]
+            for record in gone:
+                del self._sagas[record.saga_id]
+                self._purged[record.saga_id] = record.digest, now + keep_ids
             return len(gone)
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
@@ -307,8 +311,13 @@ def _matches(record: Record, where: Filter) -> bool:
         all(value is None or getattr(record, name) == value for name, value in wanted.items())
         and (where.live is None or where.live == (record.state not in TERMINAL))
         and (where.older_than is None or record.created_at < where.older_than)
+        and (where.finished_before is None or _ended_before(record, where.finished_before))
         and all(record.tags.get(key) == value for key, value in where.tags.items())
     )
+
+
+def _ended_before(record: Record, time: float) -> bool:
+    return record.state in TERMINAL and record.finished_at is not None and record.finished_at < time
 
 
 def _creation(record: Record) -> tuple[float, str]:

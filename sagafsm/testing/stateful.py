@@ -64,6 +64,7 @@ filters = st.builds(
     correlation_id=st.sampled_from([None, None, "a", "shared"]),
     parent_id=st.sampled_from([None, None, "a"]),
     older_than=st.sampled_from([None, None, 2.0]),
+    finished_before=st.sampled_from([None, None, 10.0, 15.0]),
 )
 
 
@@ -211,9 +212,14 @@ class StoreMachine(RuleBasedStateMachine):
     def retire(self, worker: str) -> None:
         self.both(lambda store: store.retire(worker))
 
-    @rule(before=st.sampled_from([5.0, 15.0, 20.0, 25.0]))
-    def purge(self, before: float) -> None:
-        mine, expected = self.both(lambda store: store.purge(before))
+    @rule(before=st.sampled_from([5.0, 15.0, 20.0, 25.0]), keep_ids=st.sampled_from([0.0, 0.0, 3600.0, -1.0]))
+    def purge(self, before: float, keep_ids: float) -> None:
+        mine, expected = self.both(lambda store: store.purge(before, keep_ids=keep_ids))
+        assert mine == expected
+
+    @rule(before=st.sampled_from([15.0, 25.0]), names=st.lists(ids, max_size=4), kept=st.sampled_from([0.0, 3600.0]))
+    def purge_named(self, before: float, names: list[str], kept: float) -> None:
+        mine, expected = self.both(lambda store: store.purge(before, saga_ids=names, keep_ids=kept))
         assert mine == expected
 
     @rule(where=filters, limit=st.integers(1, 3))

@@ -18,7 +18,7 @@ sagas = sa.table(
     "sagas",
     *map(
         sa.column,
-        ("id", "type", "state", "stuck", "suspended", "correlation_id", "parent_id", "created_at"),
+        ("id", "type", "state", "stuck", "suspended", "correlation_id", "parent_id", "created_at", "finished_at"),
     ),
 )
 saga_tags = sa.table("saga_tags", *map(sa.column, ("saga_id", "key", "value")))
@@ -47,6 +47,8 @@ def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
         query = query.where(sa.or_(sa.and_(columns.id == where.correlation_id, same), sa.and_(same, differs)))
     if where.older_than is not None:
         query = query.where(columns.created_at < where.older_than)
+    if where.finished_before is not None:
+        query = query.where(columns.finished_at < where.finished_before)
     for key, value in where.tags.items():
         tagged = sa.select(saga_tags.c.saga_id).where(saga_tags.c.key == key, saga_tags.c.value == value)
         query = query.where(columns.id.in_(tagged))
@@ -62,7 +64,7 @@ def _rare(where: Filter) -> Iterator[str]:
     Written out, not as parameters: such an index is used only where its own condition can be seen in the query.
     """
     terminal = ", ".join(repr(state) for state in TERMINAL)
-    if where.live is False:
+    if where.live is False or where.finished_before is not None:
         yield f"sagas.state IN ({terminal})"
     if where.live or (where.state is not None and where.state not in TERMINAL):
         yield f"sagas.state NOT IN ({terminal})"

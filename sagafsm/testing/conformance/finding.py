@@ -65,6 +65,8 @@ class FindConformance(StoreTests):
         assert await found(store, correlation_id="c") == ["a", "c"]
         assert await found(store, parent_id="p") == ["b"]
         assert await found(store, older_than=3.0) == ["a", "b"]
+        assert await found(store, finished_before=6.0) == ["d"]
+        assert await found(store, finished_before=7.0) == ["d", "e"]
         assert await found(store, tags={"x": "1"}) == ["a", "b"]
         assert await found(store, tags={"x": "3"}) == []
 
@@ -81,6 +83,15 @@ class FindConformance(StoreTests):
         assert await found(store, tags={"x": "1"}, state="failed", live=False) == ["c"]
         assert await found(store, state="failed", live=True) == []
         assert await found(store, tags={"x": "1"}, older_than=3.0, stuck=False) == ["a", "b"]
+        assert await found(store, tags={"x": "1"}, finished_before=5.0) == ["c"]
+        assert await found(store, finished_before=5.0, live=True) == []
+
+    async def test_only_what_has_ended_finished_before_a_time(self, store: Store) -> None:
+        await commit(store, create("reopened", state="compensating", finished_at=1.0))
+        await commit(store, create("undated", state="completed"))
+        await commit(store, create("edge", state="failed", finished_at=2.0))
+        await commit(store, create("ended", state="failed", finished_at=1.5))
+        assert await found(store, finished_before=2.0) == ["ended"]
 
     async def test_records_found_are_whole(self, store: Store) -> None:
         await commit(store, create("a", tags={"x": "1"}, due_at=0.1, owner="w"))

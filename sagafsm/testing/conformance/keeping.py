@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec.structs import replace
 
-from ...store import Committed, Conflict, Filter, Snapshot, Store
+from ...store import Committed, Conflict, Exists, Filter, Snapshot, Store
 from ..appends import create, finish, follow
-from .base import StoreTests, commit, read
+from .base import LONG, StoreTests, commit, read
 
 
 class KeepConformance(StoreTests):
@@ -55,6 +57,22 @@ class KeepConformance(StoreTests):
         assert await store.purge(2.0, limit=100) == 4
         assert await store.purge(2.0, limit=0) == 0
 
+    async def test_purge_of_named_sagas_deletes_those_that_ended_before_and_no_others(self, store: Store) -> None:
+        await store.commit([create(name, state="completed", finished_at=1.0) for name in ("a", "b", "c")])
+        await store.commit([create("late", state="failed", finished_at=9.0), create("live", finished_at=1.0)])
+        assert await store.purge(5.0, saga_ids=["a", "late", "live", "nobody", "c", "a"]) == 2
+        assert sorted(await store.load(["a", "b", "c", "late", "live"])) == ["b", "late", "live"]
+        assert await store.purge(5.0, saga_ids=[]) == 0
+        assert len((await store.find(Filter())).records) == 3
+
+    async def test_purge_of_named_sagas_deletes_no_more_than_its_limit(self, store: Store) -> None:
+        names = [f"s{n}" for n in range(7)]
+        await store.commit([create(name, state="completed", finished_at=1.0) for name in names])
+        assert await store.purge(2.0, limit=3, saga_ids=["nobody", *names]) <= 3
+        left = [record.saga_id for record in (await store.find(Filter())).records]
+        assert 4 <= len(left) < 8
+        assert await store.purge(2.0, limit=100, saga_ids=names) == len(left)
+
     async def test_purge_takes_events_tags_and_snapshot_with_the_saga(self, store: Store) -> None:
         old = create("s", tags={"x": "1"}, snapshot=Snapshot(version=1, data=b"{}"), correlation_id="c")
         await commit(store, finish(await commit(store, old)))
@@ -83,3 +101,64 @@ class KeepConformance(StoreTests):
         await commit(store, finish(await commit(store, append)))
         await store.purge(1e12)
         assert await store.commit([replace(append, append_id="new")]) == [Committed(2)]
+
+    async def test_the_id_of_a_purged_saga_stays_taken_for_as_long_as_was_said(self, store: Store) -> None:
+        append = create("s", digest="one", tags={"x": "1"})
+        await commit(store, finish(await commit(store, append)))
+        assert await store.purge(1e12, keep_ids=LONG) == 1
+        for late in (append, replace(append, append_id="another")):
+            assert await store.commit([late]) == [Exists(same=True, purged=True)]
+        assert await store.commit([create("s", digest="two")]) == [Exists(same=False, purged=True)]
+        assert await store.load(["s"]) == {}
+        assert list(await store.events("s")) == []
+        assert list((await store.find(Filter())).records) == []
+        assert list(await store.counts()) == []
+        assert await store.purge(1e12, keep_ids=LONG) == 0
+
+    async def test_the_id_of_a_named_saga_that_was_purged_stays_taken(self, store: Store) -> None:
+        ended = [create(name, state="completed", finished_at=1.0) for name in "ab"]
+        await store.commit(ended)
+        assert await store.purge(2.0, saga_ids=["a"], keep_ids=LONG) == 1
+        again = await store.commit([replace(append, append_id=f"{append.saga_id} again") for append in ended])
+        assert again == [Exists(same=True, purged=True), Exists(same=True)]
+
+    async def test_a_purged_id_is_free_after_its_time(self, store: Store) -> None:
+        append = create("s", digest="one")
+        await commit(store, finish(await commit(store, append)))
+        assert await store.purge(1e12, keep_ids=0.001) == 1
+        until = await store.now() + 0.01
+        async with asyncio.timeout(10):
+            while await store.now() <= until:  # noqa: ASYNC110 - the store's clock tells nobody that it goes on
+                await asyncio.sleep(0)
+        assert await store.commit([create("s", digest="two")]) == [Committed(2)]
+        record = (await read(store, "s")).record
+        assert (record.digest, record.version) == ("two", 2)
+        await commit(store, finish(record))
+        assert await store.purge(1e12, keep_ids=LONG) == 1
+        assert await store.commit([append]) == [Exists(same=False, purged=True)]
+        assert await store.commit([create("s", digest="two")]) == [Exists(same=True, purged=True)]
+
+    async def test_a_purged_id_does_not_harm_its_neighbours(self, store: Store) -> None:
+        await store.commit([create("gone", state="completed", finished_at=1.0)])
+        kept = await commit(store, create("kept"))
+        await store.purge(2.0, keep_ids=LONG)
+        results = await store.commit([create("new"), create("gone"), follow(kept)])
+        assert results == [Committed(2), Exists(same=True, purged=True), Committed(3)]
+        assert sorted(await store.load(["new", "gone", "kept"])) == ["kept", "new"]
+        assert list(await store.events("gone")) == []
+
+    async def test_a_late_append_finds_nothing_where_an_id_is_kept(self, store: Store) -> None:
+        record = await commit(store, create("s", state="completed", finished_at=1.0))
+        await store.purge(2.0, keep_ids=LONG)
+        for late in (follow(record), follow(record, events=())):
+            assert await store.commit([late]) == [Conflict(0)]
+        assert await store.load(["s"]) == {}
+
+    async def test_a_purged_id_stays_taken_for_a_second_store(self, store: Store) -> None:
+        await store.commit([create("s", state="completed", finished_at=1.0)])
+        await store.purge(2.0, keep_ids=LONG)
+        second = await self.open_again(store)
+        try:
+            assert await second.commit([create("s")]) == [Exists(same=True, purged=True)]
+        finally:
+            await second.close()

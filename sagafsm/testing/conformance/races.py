@@ -63,6 +63,34 @@ class RaceConformance(StoreTests):
             record = await whole(stores[round_ % len(stores)], name)
             assert (record.digest, record.tags) == (str(won), {"n": str(won)})
 
+    async def test_of_a_purge_and_an_append_one_comes_first(self, store: Store) -> None:
+        await self._race_purges([store])
+
+    async def test_of_a_purge_and_an_append_through_two_stores_one_comes_first(self, store: Store) -> None:
+        second = await self.open_again(store)
+        try:
+            await self._race_purges([store, second])
+        finally:
+            await second.close()
+
+    async def _race_purges(self, stores: list[Store]) -> None:
+        for round_ in range(ROUNDS):
+            name = f"s{round_}"
+            record = await commit(stores[0], create(name, state="completed", finished_at=1.0))
+            reopen = follow(record, state="compensating")
+            purging = stores[-1].purge(2.0, saga_ids=[name] if round_ % 2 else None, keep_ids=LONG)
+            if round_ % 3:  # each comes first at times
+                (result,), gone = await asyncio.gather(stores[0].commit([reopen]), purging)
+            else:
+                gone, (result,) = await asyncio.gather(purging, stores[0].commit([reopen]))
+            if gone:
+                assert result == Conflict(0)
+                assert await stores[0].load([name]) == {}
+                assert list(await stores[0].events(name)) == []
+            else:
+                assert result == Committed(3)
+                assert (await whole(stores[0], name)).version == 3
+
     async def test_each_saga_is_claimed_by_one_worker_only(self, store: Store) -> None:
         await self._race_claims([store])
 

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,7 +70,7 @@ class SQLiteStore:
         self._pid = os.getpid()
         self._writer_thread: ConnectionThread | None = None
         self._reader_thread: ConnectionThread | None = None
-        self._appends = Writer(QUERIES)
+        self._appends = Writer(QUERIES, clock)
         self._claims = Claims(QUERIES)
         self._schema = Schema(QUERIES)
         self._lock = FileLock(f"{options.path}.lock", options.timeout) if options.needs_lock else None
@@ -209,14 +210,28 @@ class SQLiteStore:
     async def purge(
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
     ) -> int:
+        names = None if saga_ids is None else list(dict.fromkeys(saga_ids))
         gone = 0
-        while gone < limit:
+        while gone < limit and names != []:
             at_once = min(limit - gone, PURGE_AT_ONCE)
-            now_gone = await self._execute("purge", (finished_before, at_once))
+            named = None if names is None else pack(names[:at_once])
+            names = None if names is None else names[at_once:]
+            now_gone = await self._write(partial(self._purge, finished_before, at_once, keep_ids, named))
             gone += now_gone
-            if now_gone < at_once:
+            if names is None and now_gone < at_once:
                 break
         return gone
+
+    def _purge(self, finished_before: float, limit: int, keep_ids: float, named: str | None) -> int:
+        with self._writer.transaction() as cursor:
+            now = self._clock()
+            cursor.execute(QUERIES["free_ids"], (now, PURGE_AT_ONCE))
+            values = (finished_before, limit) if named is None else (finished_before, limit, named)
+            query = QUERIES["ended" if named is None else "named_ended"]
+            gone: str = cursor.execute(query, values).fetchone()[0]
+            if keep_ids > 0:
+                cursor.execute(QUERIES["keep_ids"], (now + keep_ids, gone))
+            return cursor.execute(QUERIES["purge"], (gone,)).rowcount
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
         await self._execute("save_definition", (kind, shape.decode()))

@@ -9,7 +9,7 @@ refused (it then leaves nothing behind) is the batch gone through one by one, in
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sagafsm.store import Append, AppendResult, Conflict, Duplicate, Exists, Fenced, Refused
@@ -23,10 +23,11 @@ MOST_ROWS = 1024
 
 
 class Writer:
-    """Writes appends through one connection."""
+    """Writes appends through one connection; ``clock`` says whether a purged id is free again."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, clock: Callable[[], float]) -> None:
         self._queries = queries
+        self._clock = clock
 
     def is_one_statement(self, batch: Batch) -> bool:
         """Whether the batch can be written without a transaction around it."""
@@ -73,7 +74,7 @@ class Writer:
         expected = append.expected_version
         row = cursor.execute(self._queries["head"], (expected + 1, append.saga_id)).fetchone()
         if row is None:
-            return None if expected == 0 else Conflict(0)
+            return self._refuse_purged(cursor, append) if expected == 0 else Conflict(0)
         version, fence, digest, append_id = row
         if version != expected and append.events and append_id == append.append_id:
             return Duplicate(version)
@@ -82,3 +83,13 @@ class Writer:
         if version != expected:
             return Conflict(version)
         return Fenced(fence) if fence != append.fence else None
+
+    def _refuse_purged(self, cursor: sqlite3.Cursor, append: Append) -> AppendResult | None:
+        row = cursor.execute(self._queries["purged"], (append.saga_id,)).fetchone()
+        if row is None:
+            return None
+        digest, until = row
+        if until > self._clock():
+            return Exists(same=append.birth is not None and append.birth.digest == digest, purged=True)
+        cursor.execute(self._queries["free_id"], (append.saga_id,))
+        return None

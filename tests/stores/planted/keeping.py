@@ -1,5 +1,7 @@
 """Memory stores, each with one bug in its leases, in opening and closing, or in purging."""
 
+import asyncio
+
 from msgspec.structs import replace
 
 from sagafsm.runtime import memory
@@ -94,7 +96,7 @@ class Purges(MemoryStore):
     def doomed(self, record, before):
         return False
 
-    async def purge(self, finished_before, *, limit=500):
+    async def purge(self, finished_before, *, limit=500, keep_ids=0.0, saga_ids=None):
         gone = [name for name, saga in self._sagas.items() if self.doomed(saga.record, finished_before)][:limit]
         for name in gone:
             del self._sagas[name]
@@ -122,21 +124,22 @@ class PurgesOnlyCompleted(Purges):
         return record.state == "completed" and record.finished_at is not None and record.finished_at < before
 
 
-@planted("test_purge_deletes_no_more_than_its_limit")
+@planted("test_purge_deletes_no_more_than_its_limit", "test_purge_of_named_sagas_deletes_no_more_than_its_limit")
 class PurgesWithoutLimit(MemoryStore):
-    async def purge(self, finished_before, *, limit=500):
-        return await super().purge(finished_before, limit=1000)
+    async def purge(self, finished_before, *, limit=500, keep_ids=0.0, saga_ids=None):
+        return await super().purge(finished_before, limit=1000, keep_ids=keep_ids, saga_ids=saga_ids)
 
 
 @planted(
     "test_purge_takes_events_tags_and_snapshot_with_the_saga",
     "test_a_late_append_never_brings_a_purged_saga_back",
     "test_a_purged_id_can_be_used_again",
+    "test_of_a_purge_and_an_append_one_comes_first",
 )
 class PurgesTheRecordOnly(MemoryStore):
-    async def purge(self, finished_before, *, limit=500):
+    async def purge(self, finished_before, **options):
         kept = {name: saga for name, saga in self._sagas.items() if saga.record.state in memory.TERMINAL}
-        gone = await super().purge(finished_before, limit=limit)
+        gone = await super().purge(finished_before, **options)
         self._left = kept
         return gone
 
@@ -149,3 +152,91 @@ class PurgesTheRecordOnly(MemoryStore):
         if left is not None and append.expected_version == 0:
             return Exists(same=True)
         return super()._append(append)
+
+
+@planted("test_purge_of_named_sagas_deletes_those_that_ended_before_and_no_others")
+class NamesOnlyNarrowTheList(MemoryStore):
+    async def purge(self, finished_before, *, saga_ids=None, **options):
+        return await super().purge(finished_before, **options)
+
+
+@planted(
+    "test_purge_of_named_sagas_deletes_those_that_ended_before_and_no_others",
+    "test_of_a_purge_and_an_append_one_comes_first",
+)
+class PurgesWhateverIsNamed(MemoryStore):
+    async def purge(self, finished_before, *, saga_ids=None, **options):
+        if saga_ids is None:
+            return await super().purge(finished_before, **options)
+        return len([self._sagas.pop(name) for name in dict.fromkeys(saga_ids) if name in self._sagas])
+
+
+@planted(
+    "test_the_id_of_a_purged_saga_stays_taken_for_as_long_as_was_said",
+    "test_a_purged_id_is_free_after_its_time",
+    "test_a_purged_id_does_not_harm_its_neighbours",
+    "test_a_purged_id_stays_taken_for_a_second_store",
+)
+class KeepsNoIds(MemoryStore):
+    async def purge(self, finished_before, *, keep_ids=0.0, **options):
+        return await super().purge(finished_before, **options)
+
+
+@planted("test_the_id_of_a_named_saga_that_was_purged_stays_taken")
+class KeepsNoIdsOfNamedSagas(MemoryStore):
+    async def purge(self, finished_before, *, keep_ids=0.0, saga_ids=None, **options):
+        kept = keep_ids if saga_ids is None else 0.0
+        return await super().purge(finished_before, keep_ids=kept, saga_ids=saga_ids, **options)
+
+
+@planted("test_a_purged_id_is_free_after_its_time", "test_a_purged_id_can_be_used_again")
+class KeepsIdsForEver(MemoryStore):
+    async def purge(self, finished_before, *, keep_ids=0.0, **options):
+        return await super().purge(finished_before, keep_ids=1e12, **options)
+
+
+@planted("test_the_id_of_a_purged_saga_stays_taken_for_as_long_as_was_said", "test_a_purged_id_is_free_after_its_time")
+class PurgedIdsWithoutDigest(MemoryStore):
+    def _append(self, append):
+        result = super()._append(append)
+        return replace(result, same=True) if isinstance(result, Exists) and result.purged else result
+
+
+class RunsAgain(MemoryStore):
+    """A store that finds out too late that an id is taken."""
+
+    def late(self, append):
+        return True
+
+    def _append(self, append):
+        result = super()._append(append)
+        if isinstance(result, Exists) and result.purged and self.late(append):
+            kept = self._purged.pop(append.saga_id)
+            super()._append(append)
+            self._purged[append.saga_id] = kept
+        return result
+
+
+planted("test_the_id_of_a_purged_saga_stays_taken_for_as_long_as_was_said")(RunsAgain)
+planted("test_a_purged_id_does_not_harm_its_neighbours")(RunsAgain)
+
+
+@planted("test_a_late_append_finds_nothing_where_an_id_is_kept")
+class PurgedIdsTakeAppends(MemoryStore):
+    def _append(self, append):
+        kept = self._purged.get(append.saga_id)
+        if kept is not None and append.expected_version:
+            return Exists(same=True, purged=True)
+        return super()._append(append)
+
+
+@planted(
+    "test_of_a_purge_and_an_append_one_comes_first",
+    "test_of_a_purge_and_an_append_through_two_stores_one_comes_first",
+)
+class PurgesWhatItReadBefore(MemoryStore):
+    async def purge(self, finished_before, *, keep_ids=0.0, limit=500, saga_ids=None):
+        wanted = memory.Filter(finished_before=finished_before)
+        gone = [name for name, saga in self._sagas.items() if memory._matches(saga.record, wanted)]
+        await asyncio.sleep(0)
+        return len([self._sagas.pop(name) for name in gone])

@@ -40,8 +40,18 @@ def ignoring(**defaults):
 for default in (
     {"state": None}, {"saga_type": None}, {"stuck": None}, {"suspended": None}, {"live": None}, {"tags": {}},
     {"correlation_id": None}, {"parent_id": None}, {"older_than": None},
+    {"finished_before": None},
 ):  # fmt: skip
     ignoring(**default)
+
+
+@planted("test_only_what_has_ended_finished_before_a_time", "test_each_filter_finds_what_matches_and_nothing_else")
+class FinishedIsAnyTime(MemoryStore):
+    async def find(self, where, *, cursor=None, limit=100):
+        page = await super().find(replace(where, finished_before=None), cursor=cursor, limit=limit)
+        if where.finished_before is None:
+            return page
+        return Page([r for r in page.records if (r.finished_at or 0) <= where.finished_before], page.cursor)
 
 
 @planted("test_every_condition_must_match")
@@ -118,9 +128,9 @@ class CountsByStateOnly(MemoryStore):
 
 @planted("test_counts_follow_flags_duplicates_and_purges")
 class CountsForEver(MemoryStore):
-    async def purge(self, finished_before, *, limit=500):
+    async def purge(self, finished_before, **options):
         self._kept = [*getattr(self, "_kept", []), *await super().counts()]
-        return await super().purge(finished_before, limit=limit)
+        return await super().purge(finished_before, **options)
 
     async def counts(self):
         return [*await super().counts(), *getattr(self, "_kept", [])]

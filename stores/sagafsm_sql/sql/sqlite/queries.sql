@@ -77,9 +77,31 @@ DELETE FROM saga_workers WHERE id = ?
 -- name: counts
 SELECT kind, type, state, stuck, suspended, count FROM saga_counts WHERE count > 0
 
--- name: purge
-DELETE FROM sagas WHERE id IN (
+-- name: ended
+SELECT json_group_array(id) FROM (
     SELECT id FROM sagas WHERE finished_at < ? AND state IN ('completed', 'failed') ORDER BY finished_at LIMIT ?)
+
+-- name: named_ended
+SELECT json_group_array(id) FROM (
+    SELECT s.id FROM json_each(?3) i CROSS JOIN sagas s ON s.id = i.value
+     WHERE s.finished_at < ?1 AND s.state IN ('completed', 'failed') LIMIT ?2)
+
+-- name: keep_ids
+INSERT INTO saga_purged (id, digest, until)
+SELECT id, digest, ? FROM sagas WHERE id IN (SELECT value FROM json_each(?))
+    ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, until = excluded.until
+
+-- name: purge
+DELETE FROM sagas WHERE id IN (SELECT value FROM json_each(?))
+
+-- name: purged
+SELECT digest, until FROM saga_purged WHERE id = ?
+
+-- name: free_id
+DELETE FROM saga_purged WHERE id = ?
+
+-- name: free_ids
+DELETE FROM saga_purged WHERE id IN (SELECT id FROM saga_purged WHERE until <= ? ORDER BY until LIMIT ?)
 
 -- name: save_definition
 INSERT INTO saga_definitions (kind, shape) VALUES (?, ?) ON CONFLICT (kind) DO NOTHING
