@@ -22,12 +22,15 @@ class SupportsWakeups(Protocol):
         ...
 
 
+CROWDED = 0.1
+"""Seconds to name where all places of a limit are taken: when one becomes free nobody knows."""
+
+
 class Permit(msgspec.Struct, frozen=True, kw_only=True):
     """A request to begin one call under a limit that all workers share.
 
-    ``name``: the limit, its key included (an id). ``token``: who asks (an id, another one for each call); asking again
-    with a token that holds the permit grants it again. A permit is held until it is released, and no longer than the
-    lease of ``worker_id`` lives. ``concurrency``: how many tokens may hold the name at once (None: any number).
+    ``name``: the limit, its key included (an id). ``token``: who asks (an id, another one for each call).
+    ``concurrency``: how many tokens may hold the name at once (None: any number, and then nothing is held).
     ``rate``: grants per second in the long run, at most ``burst`` at once (None: any number; the generic cell rate
     algorithm of ATM networks).
     """
@@ -42,12 +45,19 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class SupportsLimits(Protocol):
-    """A store that counts calls for all workers, so that limits of concurrency and rate hold across processes."""
+    """A store that counts calls for all workers, so that limits of concurrency and rate hold across processes.
+
+    A permit under a limit of concurrency is held until it is given back, and counts no longer than the lease of its
+    worker lives. Times are the store's. What is neither held nor fills a rate any more is forgotten in time:
+    keys come and go.
+    """
 
     async def acquire(self, permits: Sequence[Permit]) -> Sequence[float]:
-        """Ask for permits, each on its own; per permit 0.0 (granted) or the seconds until asking again makes sense.
+        """Ask for permits, each on its own and in order; per permit 0.0 (granted) or the seconds until asking again
+        makes sense (``CROWDED`` where all places are taken).
 
-        A refused request changes nothing: it holds no place and uses up no rate.
+        A refused request changes nothing: it holds no place and uses up no rate. A token that holds the name is
+        granted it again, at no cost. A worker whose record is missing or has expired is granted nothing.
         """
         ...
 

@@ -41,6 +41,8 @@ from ..store import (
     StoredSaga,
     Worker,
 )
+from ..supports import Permit
+from .memory_limits import MemoryLimits
 
 TERMINAL = frozenset(state.value for state in SagaState if state.terminal)
 
@@ -79,6 +81,7 @@ class MemoryStore:
         self._sagas: dict[str, _Saga] = {}
         self._workers: dict[str, float] = {}
         self._definitions: dict[str, bytes] = {}
+        self._limits = MemoryLimits(self._alive)
         self._purged: dict[str, tuple[str, float]] = {}  # the digest of what is gone, and until when its id is taken
 
     @classmethod
@@ -262,6 +265,15 @@ class MemoryStore:
                 del self._sagas[record.saga_id]
                 self._purged[record.saga_id] = record.digest, now + keep_ids
             return len(gone)
+
+    async def acquire(self, permits: Sequence[Permit]) -> Sequence[float]:
+        with self._lock:
+            now = self._clock()
+            return [self._limits.acquire(permit, now) for permit in permits]
+
+    async def give_back(self, worker_id: str, tokens: Sequence[str]) -> None:
+        with self._lock:
+            self._limits.give_back(worker_id, set(tokens))
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ from .claiming import ClaimConformance
 from .finding import FindConformance
 from .keeping import KeepConformance
 from .leases import LeaseConformance
+from .limits import LimitsConformance
 from .races import RaceConformance
 from .store import StoreConformance
 from .wakeups import WakeupConformance
@@ -34,6 +35,7 @@ __all__ = [
     "FindConformance",
     "KeepConformance",
     "LeaseConformance",
+    "LimitsConformance",
     "RaceConformance",
     "StoreConformance",
     "WakeupConformance",
