@@ -12,6 +12,7 @@ from rich.console import Console
 
 from . import growth, machine, memory, recovery, startup, throughput
 from .children import ROOT
+from .floors.base import STORES
 from .options import Options
 from .result import Table, show, write
 
@@ -22,13 +23,17 @@ QUESTIONS: dict[str, Callable[[Options], list[Table]]] = {
     growth.QUESTION: growth.measure,
     startup.QUESTION: startup.measure,
 }
+OF_EVERY_STORE = (throughput.QUESTION,)
 RESULTS = ROOT / "benchmarks" / "results"
 WIDTH = 140  # columns where nobody looks
 
 
 def main(arguments: Sequence[str] | None = None, *, console: Console | None = None) -> int:
     """Measure what is asked, one question after the other."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.store != "sqlite" and (other := set(options.question) - set(OF_EVERY_STORE)):
+        parser.error(f"{min(other)!r} is measured on sqlite only")
     console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
             console.print(f"warning: {warning}", style="yellow")
         if options.quick:
             console.print("quick: the counts are tiny, and the figures mean nothing", style="yellow")
-        for question in options.question or QUESTIONS:
+        for question in options.question or (QUESTIONS if options.store == "sqlite" else OF_EVERY_STORE):
             work = Path(scratch) / question
             work.mkdir()
             tables = QUESTIONS[question](
@@ -51,6 +56,7 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
                     pairs=1 if options.quick else options.pairs,
                     quick=options.quick,
                     million=options.million,
+                    store=options.store,
                 )
             )
             for table in tables:
@@ -68,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # Not `choices`: with it, argparse refuses to be given none.
     parser.add_argument("question", nargs="*", type=_question, help=f"any of {', '.join(QUESTIONS)}; default: all")
+    parser.add_argument("--store", choices=STORES, default="sqlite", help="which store is measured")
     parser.add_argument("--pairs", type=int, default=5, help="how often each pair of runs is repeated")
     parser.add_argument("--quick", action="store_true", help="a smoke test with tiny counts; its figures mean nothing")
     parser.add_argument("--million", action="store_true", help="growth: with a million finished sagas (takes 4 GB)")

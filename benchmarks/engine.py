@@ -10,7 +10,7 @@ from typing import Any
 from sagafsm import Orchestrator, Rejected, Saga, SagaState, Settings, sleep, step, wait_for
 
 from .children import PATIENCE
-from .floor import RESULT
+from .floors.job import RESULT
 from .result import Run
 
 

@@ -25,7 +25,8 @@ from sagafsm import Orchestrator, Settings
 from .children import READY, answer, ask, killed
 from .engine import Four, all_ended, close_gate
 from .files import count_events, same_rows, sqlite_url
-from .floor import KEY, STEPS, Floor, act, go_on, open_database
+from .floors.job import KEY, STEPS, act, go_on
+from .floors.sqlite import SQLiteFloor, open_database
 from .options import Options
 from .result import Row, Table, ratios, spread
 
@@ -111,14 +112,14 @@ def _prepare_floor(source: Path, target: Path) -> None:
 async def _by_floor(path: Path, sagas: int) -> float:
     began = time.perf_counter()
     left = iter((await asyncio.to_thread(_take_over, path)).items())
-    floor = Floor(path)
+    floor = SQLiteFloor(path)
 
     async def lane() -> None:
         for saga_id, events in left:
             await _resume(floor, saga_id, events)
 
     await asyncio.gather(*(lane() for _ in range(LANES)))
-    floor.close()
+    await floor.close()
     seconds = time.perf_counter() - began
     with closing(open_database(path)) as connection:
         (done,) = connection.execute("SELECT count(*) FROM saga WHERE state = 'completed'").fetchone()
@@ -144,7 +145,7 @@ def _take_over(path: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-async def _resume(floor: Floor, saga_id: str, events: list[dict[str, Any]]) -> None:
+async def _resume(floor: SQLiteFloor, saga_id: str, events: list[dict[str, Any]]) -> None:
     """The last event says which call was cut short: begin it again, and go on to the end."""
     cut, data = events[-1], events[0]["data"]
     if cut["step"] != STEPS[HELD]:

@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Sequence
 
 from .engine import run_engine
-from .files import count_events, fresh, same_rows, sqlite_url
-from .floor import run_floor
+from .files import same_rows
+from .floors.base import Place, open_place
+from .floors.job import run_floor
 from .options import Options
 from .result import Row, Run, Table, ratios, spread
 
@@ -21,16 +22,17 @@ def measure(options: Options) -> list[Table]:
     """Both paths at each number of sagas in flight."""
     sizes = {1: 4, 8: 16} if options.quick else SAGAS
     rows: list[Row] = []
-    for fail in (False, True):
-        for in_flight, sagas in sizes.items():
-            # The first run of anything pays for imports and for files that the disk has not seen yet.
-            _pair(options, min(sagas, 200), in_flight, fail)
-            pairs = [_pair(options, sagas, in_flight, fail) for _ in range(options.pairs)]
-            rows.append(_row(pairs, sagas, in_flight, fail))
+    with open_place(options.store, options.folder) as place:
+        for fail in (False, True):
+            for in_flight, sagas in sizes.items():
+                # The first run of anything pays for imports and for files that the disk has not seen yet.
+                _pair(place, min(sagas, 200), in_flight, fail)
+                pairs = [_pair(place, sagas, in_flight, fail) for _ in range(options.pairs)]
+                rows.append(_row(pairs, sagas, in_flight, fail))
     return [
         Table(
             QUESTION,
-            "sagas/s, engine against floor",
+            f"sagas/s, engine against floor, {options.store}",
             rows,
             "happy: 5 appends, compensation: 8; ratio: engine/floor of each pair, median and range; p50: ms that one "
             "saga takes, its ratio: engine/floor",
@@ -38,15 +40,15 @@ def measure(options: Options) -> list[Table]:
     ]
 
 
-def _pair(options: Options, sagas: int, in_flight: int, fail: bool) -> tuple[Run, Run]:
-    with fresh(options.folder, "floor") as path:
+def _pair(place: Place, sagas: int, in_flight: int, fail: bool) -> tuple[Run, Run]:
+    with place.fresh("floor") as database:
         gc.collect()
-        floor = asyncio.run(run_floor(path, sagas, in_flight, fail=fail))
-        by_floor = count_events(path, "event")
-    with fresh(options.folder, "engine") as path:
+        floor = asyncio.run(run_floor(database, sagas, in_flight, fail=fail))
+        by_floor = database.count_floor()
+    with place.fresh("engine") as database:
         gc.collect()
-        engine = asyncio.run(run_engine(sqlite_url(path), sagas, in_flight, fail=fail))
-        by_engine = count_events(path, "saga_events")
+        engine = asyncio.run(run_engine(database.url, sagas, in_flight, fail=fail))
+        by_engine = database.count_engine()
     same_rows(by_floor, by_engine)
     return floor, engine
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from benchmarks import __main__ as command
 from benchmarks.files import count_events, same_rows
-from benchmarks.floor import run_floor
+from benchmarks.floors.job import run_floor
+from benchmarks.floors.sqlite import SQLiteFile
 
 ROWS = {"throughput": 4, "recovery": 1, "memory": 3, "growth": 5, "startup": 4}
 
@@ -38,7 +39,7 @@ def test_every_question_is_tested() -> None:
 
 @pytest.mark.parametrize(("fail", "appends", "events"), [(False, 5, 10), (True, 8, 17)])
 async def test_the_floor_makes_every_append(fail: bool, appends: int, events: int, tmp_path: Path) -> None:
-    run = await run_floor(tmp_path / "floor.db", 7, 3, fail=fail)
+    run = await run_floor(SQLiteFile(tmp_path / "floor.db"), 7, 3, fail=fail)
     assert len(run.took) == 7
     with closing(sqlite3.connect(tmp_path / "floor.db")) as connection:
         found = connection.execute("SELECT count(DISTINCT append_id), count(*) FROM event").fetchone()
@@ -49,7 +50,7 @@ async def test_the_floor_makes_every_append(fail: bool, appends: int, events: in
 
 async def test_another_job_is_not_compared(tmp_path: Path) -> None:
     for name, fail in (("happy", False), ("failing", True)):
-        await run_floor(tmp_path / f"{name}.db", 1, 1, fail=fail)
+        await run_floor(SQLiteFile(tmp_path / f"{name}.db"), 1, 1, fail=fail)
     happy, failing = (count_events(tmp_path / f"{name}.db", "event") for name in ("happy", "failing"))
     same_rows(happy, happy)
     with pytest.raises(RuntimeError, match="not the same job"):

@@ -1,11 +1,6 @@
-"""The floor: the job that an engine has to do on SQLite, written by hand, without an engine.
+"""The floor on SQLite: one writer thread with group commit, and the settings of the SQLite store.
 
-One saga is four trivial async steps with a result of about 200 bytes each, and five durable appends (eight where the
-fourth step fails and three are undone): each inserts two or three event rows, about 300 bytes of JSON, and inserts, or
-compare-and-sets, one saga row; each is durable before the next step runs. The settings are those of the SQLite store
-(WAL, synchronous=FULL, checkpoints as rare), and so is the method: group commit by one writer thread that takes
-whatever has come while it wrote. The kinds of rows and their sizes are those that the engine writes; files.same_rows
-compares them afterwards.
+WAL, synchronous=FULL, checkpoints as rare; whatever has come while the thread wrote is the next transaction.
 """
 
 from __future__ import annotations
@@ -15,20 +10,18 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 
 from sagafsm_sql.sqlite.connection import CHECKPOINT_AFTER
 
-from .result import Run
-
-RESULT = {"reference": "r" * 60, "note": "n" * 100, "amount": 1250}
-STEPS = ("reserve", "charge", "ship", "confirm")
-KEY = "k" * 32
+from ..files import count_events, fresh, sqlite_url
+from .base import Event, Rows
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS saga (id TEXT PRIMARY KEY, type TEXT, state TEXT, version INTEGER, fence INTEGER, owner TEXT,
@@ -43,11 +36,11 @@ UPDATE_SAGA = (
 )
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)"
 
-Event = tuple[str, dict[str, Any]]
+
 Work = tuple[str, int, int, str, Sequence[Event], asyncio.Future[None]]
 
 
-class Floor:
+class SQLiteFloor:
     """A writer thread and a queue."""
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +62,7 @@ class Floor:
         await future
         return version + len(events)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the writer."""
         self._closed = True
         self._there_is_work.release()
@@ -132,79 +125,43 @@ def _wake(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> N
             future.set_exception(error)
 
 
-# --- the job ---
+# --- where it is measured ---
 
 
-async def act(data: dict[str, Any]) -> dict[str, Any]:
-    """A trivial step."""
-    return RESULT
+@attrs.frozen
+class SQLiteFile:
+    """A file at which no database is yet."""
+
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return sqlite_url(self.path)
+
+    async def open_floor(self) -> SQLiteFloor:
+        return SQLiteFloor(self.path)
+
+    def count_floor(self) -> Rows:
+        return count_events(self.path, "event")
+
+    def count_engine(self) -> Rows:
+        return count_events(self.path, "saga_events")
 
 
-async def run_saga(floor: Floor, saga_id: str, number: int, *, fail: bool = False) -> None:
-    """One saga from its beginning: four steps, or three and their compensations."""
-    data = {"n": number, "fail": fail}
-    started = {"saga_id": saga_id, "saga_type": "Four", "definition_version": 1, "fingerprint": "f" * 16,
-               "steps": STEPS, "data": data, "correlation_id": saga_id}  # fmt: skip
-    first = [("SagaStarted", started), _attempt("AttemptStarted", STEPS[0])]
-    version = await floor.append(saga_id, 0, first, state="pending")
-    await act(data)
-    version = await go_on(floor, saga_id, version, 0, data, last=3 if fail else 4)
-    if fail:
-        await _undo(floor, saga_id, version, data)
+@attrs.frozen
+class SQLitePlace:
+    """A folder."""
+
+    folder: Path
+
+    @contextmanager
+    def fresh(self, name: str) -> Iterator[SQLiteFile]:
+        """A file of its own, removed afterwards."""
+        with fresh(self.folder, name) as path:
+            yield SQLiteFile(path)
 
 
-async def go_on(
-    floor: Floor, saga_id: str, version: int, step: int, data: dict[str, Any], *, last: int = 4, fence: int = 1
-) -> int:
-    """From the end of a step to the end of the saga, or to that of the ``last`` step that succeeds."""
-    for number in range(step, last):
-        succeeded: Event = ("StepSucceeded", {"step": STEPS[number], "result": RESULT, "attempt": 1})
-        if number + 1 == len(STEPS):
-            return await floor.append(
-                saga_id, version, [succeeded, ("SagaCompleted", {})], state="completed", fence=fence
-            )
-        events = [succeeded, _attempt("AttemptStarted", STEPS[number + 1])]
-        version = await floor.append(saga_id, version, events, state="pending", fence=fence)
-        await act(data)
-    return version
-
-
-async def _undo(floor: Floor, saga_id: str, version: int, data: dict[str, Any]) -> None:
-    """The fourth step has failed: three compensations, each durable before the next."""
-    error = {"type": "Rejected", "message": "the fourth step fails", "step": "confirm", "at": time.time()}
-    events: list[Event] = [
-        ("StepFailed", {"step": "confirm", "error": error, "attempt": 1}),
-        ("CompensationStarted", {"cause": error}),
-    ]
-    for name in ("ship", "charge", "reserve"):
-        events.append(_attempt("CompensationAttemptStarted", name))
-        version = await floor.append(saga_id, version, events, state="compensating")
-        await act(data)
-        events = [("StepCompensated", {"step": name, "attempt": 1})]
-    events.append(("SagaFailed", {"outcome": "compensated"}))
-    await floor.append(saga_id, version, events, state="failed")
-
-
-def _attempt(kind: str, step: str) -> Event:
-    return kind, {"step": step, "attempt": 1, "idempotency_key": KEY}
-
-
-async def run_floor(path: Path, sagas: int, in_flight: int, *, fail: bool = False) -> Run:
-    """Run so many sagas, so many at a time."""
-    floor = Floor(path)
-    numbers = iter(range(sagas))
-    took: list[float] = []
-
-    async def client() -> None:
-        for number in numbers:
-            began = time.perf_counter()
-            await run_saga(floor, f"saga-{number}", number, fail=fail)
-            took.append(time.perf_counter() - began)
-
-    try:
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(in_flight)))
-        seconds = time.perf_counter() - began
-    finally:
-        floor.close()
-    return Run(seconds, took)
+@contextmanager
+def open_place(folder: Path) -> Iterator[SQLitePlace]:
+    """Nothing needs to be started."""
+    yield SQLitePlace(folder)

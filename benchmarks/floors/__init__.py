@@ -1,0 +1,1 @@
+"""The floors: one module for each store, and the job that is the same on all of them."""
