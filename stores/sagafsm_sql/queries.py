@@ -23,9 +23,13 @@ class Queries:
 
     def __init__(self, dialect: str) -> None:
         self.dialect = dialect
-        text = (_SQL / dialect / "queries.sql").read_text("utf-8")
-        _, *parts = _NAME.split(text)
-        self._statements = {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+        self._statements: dict[str, str] = {}
+        for file in (_SQL / dialect).iterdir():
+            if file.name.endswith(".sql"):
+                _, *parts = _NAME.split(file.read_text("utf-8"))
+                self._statements.update(
+                    (name, body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)
+                )
         rows = {name: _ROWS.search(body) for name, body in self._statements.items()}
         self._widths = {name: found[1].count("?") for name, found in rows.items() if found}
         self.many = lru_cache(maxsize=None)(self._many)
