@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from ..core import commands as c
@@ -159,26 +160,26 @@ class Engine:
         """Whether anybody wants to hear of every event."""
         return self.hooks.on_transitions or LOGGER.isEnabledFor(logging.INFO)
 
-    async def call(self, driver: Driver, call: c.Call) -> c.CallEnded:
+    def call(self, driver: Driver, call: c.Call) -> Awaitable[c.CallEnded]:
         """Make one call and say how it ended."""
         spec = driver.definition.steps[call.step]
         if spec.kind is StepKind.CHILD:
-            return await self.family.call(driver, call, spec)
+            return self.family.call(driver, call, spec)
         handler = self._handler(spec, call)
-        if handler is None:
-            error = e.Failure(type="Impossible", message="the definition has no such function", step=call.step)
-            return c.CallEnded(call=call, kind=c.OutcomeKind.IMPOSSIBLE, error=error)
-        if not self.hooks.around_steps:
-            return await self.invoker.call(
-                call, handler, spec, driver.definition, driver.progress, lambda: driver.context(call),
-                lambda body: driver.body(call.step, body),
-            )  # fmt: skip
+        if self.hooks.around_steps:
+            return self._call_with_hooks(driver, call, handler, spec)
+        return self.invoker.call(
+            call, handler, spec, driver.definition, driver.progress, partial(driver.context, call), driver.body
+        )
+
+    async def _call_with_hooks(
+        self, driver: Driver, call: c.Call, handler: Handler | None, spec: StepDefinition
+    ) -> c.CallEnded:
         context = driver.context(call)
         await self.hooks.before_step(context)
         ended = await self.invoker.call(
-            call, handler, spec, driver.definition, driver.progress, lambda: context,
-            lambda body: driver.body(call.step, body),
-        )  # fmt: skip
+            call, handler, spec, driver.definition, driver.progress, lambda: context, driver.body
+        )
         await self.hooks.after_step(context, ended)
         return ended
 

@@ -12,6 +12,7 @@ import contextvars
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from ..core.commands import Call, CallEnded, OutcomeKind, Role
@@ -26,6 +27,8 @@ from ..core.step import Argument, Handler, StepDefinition
 from .context import StepContext
 
 MESSAGE_LIMIT = 2000
+
+Running = Callable[[str, "asyncio.Future[Any]"], None]
 
 _KINDS = {"rejected": OutcomeKind.REJECTED, "open": OutcomeKind.UNKNOWN, "failed": OutcomeKind.FAILED}
 
@@ -116,14 +119,16 @@ class Invoker:
     async def call(
         self,
         call: Call,
-        handler: Handler,
+        handler: Handler | None,
         spec: StepDefinition,
         definition: SagaDefinition,
         progress: Progress,
         context: Callable[[], StepContext],
-        running: Callable[[asyncio.Future[Any]], None],
+        running: Running,
     ) -> CallEnded:
         """Make the call and say how it ended. ``running`` is told of a body that may outlive the call."""
+        if handler is None:
+            return self._impossible(call, "the definition has no such function")
         step = progress.steps[call.step]
         function = handler.function
         if function is None:
@@ -136,7 +141,7 @@ class Invoker:
             if handler.is_async and handler.timeout is None:
                 value = await function(*positional, **keywords)
             else:
-                value = await self._apart(handler, function, positional, keywords, running)
+                value = await self._apart(handler, function, positional, keywords, partial(running, call.step))
         except (Interrupted, asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except Exception as exc:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sagafsm.store import Append, AppendResult, Conflict, Duplicate, Exists, Fenced, Refused
 
 from ..queries import Queries
-from .batch import FILLER, WIDTH, Batch, is_well_formed
+from .batch import STATEMENTS, Batch, Row, flat, is_well_formed, statement_width
 from .errors import POISON
 
 MOST_ROWS = 1024
-"""In one statement: 28 values each, and SQLite takes 32,766."""
+"""In one statement: at most 26 values each, and SQLite takes 32,766."""
+
+STEP = 16  # rows
 
 
 class Writer:
@@ -31,24 +32,24 @@ class Writer:
 
     def is_one_statement(self, batch: Batch) -> bool:
         """Whether the batch can be written without a transaction around it."""
-        return batch.values is not None and len(batch.values) <= MOST_ROWS * WIDTH
+        return batch.rows is not None and len(batch.rows) <= MOST_ROWS
 
     def write(self, cursor: sqlite3.Cursor, batch: Batch) -> Sequence[AppendResult] | None:
         """Write all of it; None where one append was refused (earlier pieces may stand in an open transaction)."""
-        if batch.values is None:
+        if batch.rows is None:
             return None
         try:
-            for start in range(0, len(batch.values), MOST_ROWS * WIDTH):
-                self._write_rows(cursor, batch.values[start : start + MOST_ROWS * WIDTH])
+            for start in range(0, len(batch.rows), MOST_ROWS):
+                self._write_rows(cursor, batch.rows[start : start + MOST_ROWS])
         except POISON:
             return None
         return batch.results
 
-    def _write_rows(self, cursor: sqlite3.Cursor, values: list[Any]) -> None:
-        rows = len(values) // WIDTH
-        size = 1 << (rows - 1).bit_length()  # few sizes, so that each statement is compiled once and kept
-        values.extend(FILLER * (size - rows))
-        cursor.execute(self._queries.many("write_appends", size), values)
+    def _write_rows(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
+        # Few sizes, so that each statement is compiled once and kept.
+        size = 1 << (len(rows) - 1).bit_length() if len(rows) <= STEP else -(-len(rows) // STEP) * STEP
+        width = statement_width(rows)
+        cursor.execute(self._queries.many(STATEMENTS[width], size), flat(rows, width, size))
 
     def write_each(self, cursor: sqlite3.Cursor, batch: Sequence[Append]) -> list[AppendResult]:
         """Write those that can be written, one by one, and say of each other one why not."""
@@ -62,9 +63,9 @@ class Writer:
             if refused is not None:
                 return refused
             batch = Batch([append])
-            if batch.values is None:
+            if batch.rows is None:
                 return Refused("a text of it is not UTF-8")
-            self._write_rows(cursor, batch.values)  # refused, it leaves nothing behind
+            self._write_rows(cursor, batch.rows)  # refused, it leaves nothing behind
         except POISON as exc:
             return Refused(f"{type(exc).__name__}: {exc}")
         return batch.results[0]

@@ -62,7 +62,7 @@ def most(statement):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["write_appends", "due", "next_due"])
+@pytest.mark.parametrize("name", ["append_steps", "append_moves", "append_births", "append_all", "due", "next_due"])
 async def test_no_statement_for_many_rows_reads_a_whole_table(store, name, size):
     assert scans(plan(store, QUERIES.many(name, size))) == []
 

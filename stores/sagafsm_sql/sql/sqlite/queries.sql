@@ -1,12 +1,30 @@
 -- Each statement is named by the comment above it. "/* rows */" marks a row of values that is repeated for many rows in
 -- one statement, "/* select */" a select that is repeated with UNION ALL.
 
--- name: write_appends
--- See migration 0003 for what a row does. One whose mode is NULL does nothing: it fills a batch up to a size for which a
+-- name: append_steps
+-- See migration 0005 for what a row does. One whose mode is NULL does nothing: it fills a batch up to a size for which a
 -- statement is prepared.
+INSERT INTO saga_appends (mode, id, expected, version, fence, append_id, at, type1, data1, type2, data2)
+VALUES
+/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: append_moves
+INSERT INTO saga_appends (mode, id, expected, version, fence, append_id, at, type1, data1, type2, data2,
+                          state, outcome, owner, due_at, finished_at)
+VALUES
+/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: append_births
+INSERT INTO saga_appends (mode, id, expected, version, fence, append_id, at, type1, data1, type2, data2,
+                          state, outcome, owner, due_at, finished_at,
+                          type, kind, correlation_id, parent_id, digest, created_at)
+VALUES
+/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: append_all
 INSERT INTO saga_appends
 VALUES
-/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+/* rows */ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: head
 SELECT s.version, s.fence, s.digest, e.append_id
