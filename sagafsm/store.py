@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .core.errors import InvalidInput, SettingsError
+from .core.secrets import holds_secret, redact
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
@@ -361,9 +362,13 @@ def open_store(url: str, **options: Any) -> Store:
     Schemes come from the entry-point group ``sagafsm.stores``. ``options`` go to the store's ``from_url``. Raises
     SettingsError for a scheme that nobody registered, or whose driver is not installed.
     """
-    scheme = urlsplit(url).scheme if isinstance(url, str) else ""
+    try:
+        scheme = urlsplit(url).scheme if isinstance(url, str) else ""
+    except ValueError:
+        scheme = ""
     if not scheme:
-        raise SettingsError(f"{url!r} is no store URL; write for example 'sqlite:///sagas.db' or 'memory://'")
+        shown = redact(repr(url))
+        raise SettingsError(f"{shown} is no store URL; write for example 'sqlite:///sagas.db' or 'memory://'")
     found = {entry.name: entry for entry in entry_points(group="sagafsm.stores")}
     if scheme not in found:
         known = ", ".join(sorted(found)) or "none"
@@ -375,5 +380,10 @@ def open_store(url: str, **options: Any) -> Store:
         raise SettingsError(
             f"the store for '{scheme}://' cannot be loaded: {exc} (it is in {package}; install its driver)"
         ) from exc
-    store: Store = factory.from_url(url, **options)
+    try:
+        store: Store = factory.from_url(url, **options)
+    except SettingsError as exc:
+        if holds_secret(str(exc)):  # what a store says of a URL that it refuses may repeat it
+            raise SettingsError(redact(str(exc))) from None
+        raise
     return store

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..core.errors import SagaError
+from ..core.secrets import redact
 from . import drawing, looking, operating, running, tending
 from .exits import Exit, exit_of_error
 from .output import complain
@@ -44,7 +45,7 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except SagaError as exc:
             if self.debug:
-                traceback.print_exc()
+                _show_traceback()
             else:
                 complain(exc)
             raise typer.Exit(exit_of_error(exc)) from exc
@@ -60,9 +61,14 @@ class Verbs(TyperGroup):
         except Exception as exc:
             if type(exc).__module__.startswith(("typer", "click")):
                 raise  # usage errors know how to show themselves
-            traceback.print_exc()
+            _show_traceback()
             complain(RuntimeError("this is a bug in sagafsm, please report it"))
             raise typer.Exit(Exit.BUG) from exc
+
+
+def _show_traceback() -> None:
+    """What led to the error that is being handled, without secrets: drivers repeat the URL that they were given."""
+    typer.echo(redact(traceback.format_exc()), err=True, nl=False)
 
 
 def _version(asked: bool) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
+from ..core.secrets import redact
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -82,9 +84,9 @@ def say(text: str) -> None:
 
 def complain(error: BaseException) -> None:
     """An error, in a line, and what was noted about it."""
-    typer.echo(f"error: {clean(error)}", err=True)
+    typer.echo(f"error: {clean(redact(str(error)))}", err=True)
     for note in getattr(error, "__notes__", ()):
-        typer.echo(clean(note), err=True)
+        typer.echo(clean(redact(note)), err=True)
 
 
 def print_json(value: Any) -> None:

@@ -138,7 +138,7 @@ def doctor(store: options.Store = None, app: options.App = None, json: options.J
 
 def _diagnosis(place: Place) -> Diagnosis:
     """The diagnosis; a store that cannot be opened is the first finding of one."""
-    from ..runtime.diagnosis import Diagnosis, Finding, shown_settings, versions
+    from ..runtime.diagnosis import Diagnosis, Finding, versions
     from .opening import with_store
 
     try:
@@ -146,7 +146,7 @@ def _diagnosis(place: Place) -> Diagnosis:
     except SagaError as exc:
         mend = " ".join(getattr(exc, "__notes__", ())) or "see the message"
         return Diagnosis(
-            facts={"versions": versions(), "settings": shown_settings(place.settings)},
+            facts={"versions": versions(), "settings": place.settings.shown()},
             findings=[Finding(level="problem", about="store", what=str(exc), mend=mend)],
         )
 

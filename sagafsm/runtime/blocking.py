@@ -27,7 +27,7 @@ from .handle import Handle
 from .inspection import Remedy, Stats
 from .orchestrator import Orchestrator
 from .session import Definable, refuse_fork
-from .settings import Settings
+from .settings import DRAIN_TIMEOUT, LEASE, POLL_INTERVAL, Settings
 
 T = TypeVar("T")
 LOOK_UP = 0.2  # seconds
@@ -66,9 +66,9 @@ class SyncOrchestrator:
         *,
         sagas: Iterable[Definable],
         worker: bool = True,
-        lease: float = 30.0,
-        poll_interval: float = 1.0,
-        drain_timeout: float = 10.0,
+        lease: float = LEASE,
+        poll_interval: float = POLL_INTERVAL,
+        drain_timeout: float = DRAIN_TIMEOUT,
         retry: RetryPolicy | None = None,
         compensation_retry: RetryPolicy | None = None,
         hooks: Sequence[Any] = (),

@@ -16,7 +16,6 @@ import attrs
 from ..core.instance import iso
 from ..store import Filter, Record, Worker
 from .inspection import TERMINAL
-from .settings import Settings, redact
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -68,11 +67,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def shown_settings(settings: Settings) -> dict[str, Any]:
-    """The settings in force, without secrets."""
-    return {**attrs.asdict(settings), "store": redact(settings.store)}
-
-
 async def diagnose(engine: Engine) -> Diagnosis:
     """Look at the engine's store and at the sagas in it."""
     store = engine.store
@@ -95,7 +89,7 @@ async def diagnose(engine: Engine) -> Diagnosis:
     return Diagnosis(
         facts={
             "versions": versions(),
-            "settings": shown_settings(engine.settings),
+            "settings": engine.settings.shown(),
             "store": {
                 "durability": durability.description,
                 "synced": durability.synced,

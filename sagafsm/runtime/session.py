@@ -14,15 +14,16 @@ from typing import Any, Self
 import msgspec
 
 from ..core.definition import SagaDefinition
-from ..core.errors import DefinitionError, InvalidInput
+from ..core.errors import DefinitionError, InvalidInput, SettingsError
 from ..core.payload import NotReadable, NotStorable, decode, encode
 from ..core.retry import RetryPolicy
 from ..declare import Saga, definition_of
 from ..store import Store, open_store
 from .engine import Engine
 from .environment import Environment
+from .logs import hide_secrets
 from .reading import Reader
-from .settings import Settings
+from .settings import DRAIN_TIMEOUT, LEASE, POLL_INTERVAL, Settings, nearest
 from .worker import Worker
 
 Definable = type[Saga[Any]] | SagaDefinition
@@ -46,9 +47,9 @@ class Session:
         *,
         sagas: Iterable[Definable],
         worker: bool = True,
-        lease: float = 30.0,
-        poll_interval: float = 1.0,
-        drain_timeout: float = 10.0,
+        lease: float = LEASE,
+        poll_interval: float = POLL_INTERVAL,
+        drain_timeout: float = DRAIN_TIMEOUT,
         retry: RetryPolicy | None = None,
         compensation_retry: RetryPolicy | None = None,
         hooks: Sequence[Any] = (),
@@ -61,19 +62,23 @@ class Session:
                 raise InvalidInput(f"{name} must be above 0 seconds, got {value!r}")
         if not drain_timeout >= 0:
             raise InvalidInput(f"drain_timeout is in seconds and not negative, got {drain_timeout!r}")
+        hide_secrets()
         self._settings = settings or Settings()
         self._retry = retry or self._settings.retry
         self._compensation_retry = compensation_retry or self._settings.compensation_retry
-        self._store: Store = open_store(store) if isinstance(store, str) else store
+        if isinstance(store, str):
+            self._store: Store = open_store(self._settings.url_with_options(store))
+        else:
+            self._store = store
         self._definitions = self._registered(sagas)
         self._latest: dict[str, SagaDefinition] = {}
         for definition in self._definitions.values():
             known = self._latest.get(definition.name)
             if known is None or known.version < definition.version:
                 self._latest[definition.name] = definition
-        self._lease = lease
-        self._poll_interval = poll_interval
-        self._drain_timeout = drain_timeout
+        self._lease = nearest(lease, self._settings.lease)
+        self._poll_interval = nearest(poll_interval, self._settings.poll_interval)
+        self._drain_timeout = nearest(drain_timeout, self._settings.drain_timeout)
         self._hooks = tuple(hooks)
         self._works = worker
         self._migrate = migrate
@@ -119,6 +124,8 @@ class Session:
         worker = Worker(engine, poll_interval=self._poll_interval, polling=self._works)
         try:
             await self._store.setup(migrate=self._migrate)
+            if self._settings.require_durable:
+                await self._refuse_forgetful()
             engine.clock.set(await self._store.now())
             known = await self._store.definitions()
             for kind, definition in self._definitions.items():
@@ -134,6 +141,13 @@ class Session:
                 await self._store.close()
             raise
         return self
+
+    async def _refuse_forgetful(self) -> None:
+        """Raise SettingsError where the store could lose what it has acknowledged."""
+        durability = await self._store.check()
+        if not durability.synced:
+            why = "; ".join(durability.warnings) or durability.description
+            raise SettingsError(f"setting require_durable: this store can lose an acknowledged write: {why}")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

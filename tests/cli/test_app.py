@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import sagafsm as library
 from sagafsm.cli import looking
@@ -167,3 +168,12 @@ def test_the_person_at_a_terminal_is_asked_why(sagafsm, monkeypatch):
 
 def test_the_typer_app_is_public():
     assert isinstance(app, typer.Typer)
+
+
+@pytest.mark.parametrize("words", [[], ["--debug"]])
+def test_no_error_shows_a_password(sagafsm, monkeypatch, words):
+    monkeypatch.setenv("SAGAFSM_STORE", "sqlite://ann:hun/ter@2@host/sagas.db?nosuch=1")
+    result = CliRunner().invoke(app, [*words, "show", "x"])
+    assert result.exit_code == 2
+    assert "sqlite://***@host/sagas.db" in result.stderr
+    assert "hun/ter" not in result.output + result.stderr
