@@ -27,6 +27,7 @@ from .core.errors import (
 from .core.events import Event, Failure
 from .core.instance import SagaInstance, StepView, Waiting
 from .core.lifecycle import SagaState, StepState
+from .core.limit import Limit
 from .core.operations import Operations
 from .core.probe import Probe
 from .core.retry import RetryPolicy
@@ -49,6 +50,7 @@ __all__ = [
     "Fallback",
     "Handle",
     "InvalidInput",
+    "Limit",
     "Operations",
     "Orchestrator",
     "OutcomeUnknown",

@@ -10,8 +10,11 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
+import attrs
+
 from .core.declaration import Compensation, Fallback, Sleep, Step, SubSaga, WaitFor
 from .core.errors import DefinitionError
+from .core.limit import Limit
 from .core.location import caller, location
 from .core.retry import RetryPolicy
 from .core.step import OnTimeout, OnUnknown
@@ -92,12 +95,9 @@ class Method(Generic[S, P, R]):
 class DeclaredFallback(Method[S, P, R]):
     """The other action of a step; ``.compensation`` undoes it."""
 
-    def __init__(
-        self, function: Callable[Concatenate[S, P], R], retry: RetryPolicy | None, timeout: float | None, of: str
-    ) -> None:
+    def __init__(self, function: Callable[Concatenate[S, P], R], options: dict[str, Any], of: str) -> None:
         super().__init__(function)
-        self.retry = retry
-        self.timeout = timeout
+        self.options = options
         self.undo: Compensation | None = None
         self.of = of
 
@@ -105,7 +105,13 @@ class DeclaredFallback(Method[S, P, R]):
     def compensation(self, function: F, /) -> F: ...
     @overload
     def compensation(
-        self, /, *, retry: RetryPolicy | None = None, timeout: float | None = None, awaits_reply: bool = False
+        self,
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        awaits_reply: bool = False,
+        limit: Limit | None = None,
     ) -> Callable[[F], F]: ...
     def compensation(
         self,
@@ -115,12 +121,13 @@ class DeclaredFallback(Method[S, P, R]):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         awaits_reply: bool = False,
+        limit: Limit | None = None,
     ) -> F | Callable[[F], F]:
         """How the fallback is undone; without it, the step's own compensation does it."""
 
         def declare(function: F) -> F:
             _refuse_second(self.undo, f"the fallback of step {self.of!r}", "compensation", function)
-            self.undo = Compensation(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply)
+            self.undo = Compensation(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply, limit=limit)
             return function
 
         return declare if function is None else declare(function)
@@ -151,7 +158,13 @@ class DeclaredStep(Method[S, P, R], Declared):
     def compensation(self, function: F, /) -> F: ...
     @overload
     def compensation(
-        self, /, *, retry: RetryPolicy | None = None, timeout: float | None = None, awaits_reply: bool = False
+        self,
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        awaits_reply: bool = False,
+        limit: Limit | None = None,
     ) -> Callable[[F], F]: ...
     def compensation(
         self,
@@ -161,12 +174,13 @@ class DeclaredStep(Method[S, P, R], Declared):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         awaits_reply: bool = False,
+        limit: Limit | None = None,
     ) -> F | Callable[[F], F]:
         """How the step is undone: input, then the action's result (None where its outcome is unknown)."""
 
         def declare(function: F) -> F:
             self._add(self.undo, "compensation", function)
-            self.undo = Compensation(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply)
+            self.undo = Compensation(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply, limit=limit)
             return function
 
         return declare if function is None else declare(function)
@@ -174,7 +188,9 @@ class DeclaredStep(Method[S, P, R], Declared):
     @overload
     def fallback(self, function: Callable[Concatenate[S, P], R], /) -> DeclaredFallback[S, P, R]: ...
     @overload
-    def fallback(self, /, *, retry: RetryPolicy | None = None, timeout: float | None = None) -> FallbackDecorator: ...
+    def fallback(
+        self, /, *, retry: RetryPolicy | None = None, timeout: float | None = None, limit: Limit | None = None
+    ) -> FallbackDecorator: ...
     def fallback(
         self,
         function: Callable[..., Any] | None = None,
@@ -182,12 +198,14 @@ class DeclaredStep(Method[S, P, R], Declared):
         *,
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
+        limit: Limit | None = None,
     ) -> Any:
         """Another action, tried when the first certainly failed and is used up."""
+        options = {"retry": retry, "timeout": timeout, "limit": limit}
 
         def declare(function: Callable[..., Any]) -> DeclaredFallback[Any, Any, Any]:
             self._add(self.other, "fallback", function)
-            self.other = DeclaredFallback(function, retry, timeout, self.step_name)
+            self.other = DeclaredFallback(function, options, self.step_name)
             return self.other
 
         return declare if function is None else declare(function)
@@ -212,10 +230,9 @@ class DeclaredStep(Method[S, P, R], Declared):
         fallback = self.other and Fallback(
             binder.method(self.other.function),
             compensation=_bound(self.other.undo, binder),
-            retry=self.other.retry,
-            timeout=self.other.timeout,
+            **_with_limit(self.other.options, binder),
         )
-        options: dict[str, Any] = {**self.options, "when": binder.plain(self.options["when"])}
+        options = {**_with_limit(self.options, binder), "when": binder.plain(self.options["when"])}
         return Step(
             self.step_name,
             binder.method(self.function),
@@ -231,8 +248,16 @@ class DeclaredStep(Method[S, P, R], Declared):
 def _bound(undo: Compensation | None, binder: Binder) -> Compensation | None:
     if undo is None:
         return None
-    function = binder.method(undo.function)
-    return Compensation(function, retry=undo.retry, timeout=undo.timeout, awaits_reply=undo.awaits_reply)
+    return attrs.evolve(undo, function=binder.method(undo.function), limit=_bound_limit(undo.limit, binder))
+
+
+def _with_limit(options: dict[str, Any], binder: Binder) -> dict[str, Any]:
+    return {**options, "limit": _bound_limit(options["limit"], binder)}
+
+
+def _bound_limit(limit: Any, binder: Binder) -> Any:
+    """A limit whose key, where it has one, can be called; what is no limit is refused later."""
+    return attrs.evolve(limit, key=binder.plain(limit.key)) if isinstance(limit, Limit) else limit
 
 
 def _refuse_second(present: object, owner: str, part: str, function: Callable[..., Any]) -> None:
@@ -274,6 +299,7 @@ def step(
     idempotency_key: str | None = None,
     unknown_errors: type[Exception] | Iterable[type[Exception]] = (),
     awaits_reply: bool = False,
+    limit: Limit | None = None,
 ) -> StepDecorator: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -292,13 +318,14 @@ def step(
     idempotency_key: str | None = None,
     unknown_errors: type[Exception] | Iterable[type[Exception]] = (),
     awaits_reply: bool = False,
+    limit: Limit | None = None,
 ) -> Any:
     """Declare a method of a saga class as a step; the options are those of :class:`~sagafsm.Step`."""
     options = {
         "name": name, "after": after, "when": when, "retry": retry, "timeout": timeout, "pivot": pivot,
         "compensatable": compensatable, "on_unknown": on_unknown, "idempotent": idempotent,
         "compensate_failed": compensate_failed, "idempotency_key": idempotency_key,
-        "unknown_errors": unknown_errors, "awaits_reply": awaits_reply,
+        "unknown_errors": unknown_errors, "awaits_reply": awaits_reply, "limit": limit,
     }  # fmt: skip
 
     def declare(function: Callable[..., Any]) -> DeclaredStep[Any, Any, Any]:

@@ -18,7 +18,7 @@ NAMES = """
     Saga step sleep subsaga wait_for
     SagaDefinition Step Parallel Sequence Compensation Fallback WaitFor Sleep SubSaga Probe Operations
     RetryPolicy StepContext Rejected Unknown
-    Orchestrator SyncOrchestrator Handle Delivery StepOutcome Settings Store open_store
+    Limit Orchestrator SyncOrchestrator Handle Delivery StepOutcome Settings Store open_store
     SagaInstance SagaState StepView StepState Event Failure Waiting
     SagaError DefinitionError DefinitionWarning InvalidInput ResultNotStorable SagaNotFound SagaConflict SagaFinished
     PastPivot SagaFailed SagaStuck StoreError StoreUnavailable OutcomeUnknown StoreCorrupt StoreTooNew SettingsError
@@ -61,7 +61,7 @@ DECLARATIONS = [
 
 STEP_OPTIONS = """
     name after when retry timeout pivot compensatable on_unknown idempotent compensate_failed idempotency_key
-    unknown_errors awaits_reply
+    unknown_errors awaits_reply limit
 """.split()
 
 FIELDS = {

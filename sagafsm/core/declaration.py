@@ -15,6 +15,7 @@ import attrs
 
 from .errors import DefinitionError
 from .graph import ancestors
+from .limit import Limit
 from .location import caller
 from .options import check_options, warn_about
 from .retry import RetryPolicy
@@ -29,13 +30,15 @@ Function: TypeAlias = Callable[..., Any]
 class Compensation:
     """How a step is undone: the function, with its own retries and timeout (seconds per attempt).
 
-    ``awaits_reply``: the call only hands the work over; ``complete_step(…, compensation=True)`` ends it.
+    ``awaits_reply``: the call only hands the work over; ``complete_step(…, compensation=True)`` ends it. ``limit``: of
+    its calls.
     """
 
     function: Function
     retry: RetryPolicy | None = attrs.field(default=None, kw_only=True)
     timeout: float | None = attrs.field(default=None, kw_only=True)
     awaits_reply: bool = attrs.field(default=False, kw_only=True)
+    limit: Limit | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen
@@ -46,6 +49,7 @@ class Fallback:
     compensation: Function | Compensation | None = attrs.field(default=None, kw_only=True)
     retry: RetryPolicy | None = attrs.field(default=None, kw_only=True)
     timeout: float | None = attrs.field(default=None, kw_only=True)
+    limit: Limit | None = attrs.field(default=None, kw_only=True)
 
 
 def _exception_types(value: type[BaseException] | Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
@@ -65,7 +69,7 @@ class Step:
     whether it happened. ``idempotent=False``: a call of unknown outcome is never repeated. ``compensate_failed``:
     undo also after a definite failure. ``idempotency_key``: a template over the input, such as ``"order-{order_id}"``.
     ``unknown_errors``: more exceptions that leave the outcome open. ``awaits_reply``: the call only hands the work
-    over; ``complete_step`` or ``fail_step`` ends the step.
+    over; ``complete_step`` or ``fail_step`` ends the step. ``limit``: of the action's calls, for all workers together.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Step:
     idempotency_key: str | None = attrs.field(default=None, kw_only=True)
     unknown_errors: tuple[type[BaseException], ...] = attrs.field(default=(), kw_only=True, converter=_exception_types)
     awaits_reply: bool = attrs.field(default=False, kw_only=True)
+    limit: Limit | None = attrs.field(default=None, kw_only=True)
     where: str = attrs.field(factory=caller, kw_only=True, eq=False, repr=False)
 
 
@@ -267,7 +272,12 @@ def _compile(item: SingleItem, after: tuple[str, ...], reader: Reader) -> StepDe
     return StepDefinition(
         **common,
         action=reader.read(
-            item.action, "action", retry=item.retry, timeout=item.timeout, awaits_reply=item.awaits_reply
+            item.action,
+            "action",
+            retry=item.retry,
+            timeout=item.timeout,
+            awaits_reply=item.awaits_reply,
+            limit=item.limit,
         ),
         compensation=_undo(item.compensation, "compensation", reader),
         fallback=fallback,
@@ -295,14 +305,18 @@ def _undo(given: Function | Compensation | None, role: Any, reader: Reader) -> H
     if given is None:
         return None
     undo = given if isinstance(given, Compensation) else Compensation(given)
-    return reader.read(undo.function, role, retry=undo.retry, timeout=undo.timeout, awaits_reply=undo.awaits_reply)
+    return reader.read(
+        undo.function, role, retry=undo.retry, timeout=undo.timeout, awaits_reply=undo.awaits_reply, limit=undo.limit
+    )
 
 
 def _fallback(item: Step, reader: Reader) -> tuple[Handler | None, Handler | None]:
     if item.fallback is None:
         return None, None
     fallback = item.fallback if isinstance(item.fallback, Fallback) else Fallback(item.fallback)
-    handler = reader.read(fallback.function, "fallback", retry=fallback.retry, timeout=fallback.timeout)
+    handler = reader.read(
+        fallback.function, "fallback", retry=fallback.retry, timeout=fallback.timeout, limit=fallback.limit
+    )
     return handler, _undo(fallback.compensation, "fallback's compensation", reader)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import DefinitionError, DefinitionWarning, Rejected
+from .limit import limit_problems
 from .retry import RetryPolicy
 from .step import StepDefinition
 from .template import Template
@@ -64,6 +65,7 @@ def _step_problems(step: Step) -> Iterator[str]:
         if part is step or isinstance(part, (Compensation, Fallback)):
             yield from retry_problem(f"{what}retry", getattr(part, "retry", None))
             yield from seconds_problem(f"{what}timeout", getattr(part, "timeout", None))
+            yield from limit_problems(f"{what}limit", getattr(part, "limit", None))
         if isinstance(part, Compensation) and not isinstance(given := part.awaits_reply, bool):
             yield f"{what}awaits_reply is True or False, got {given!r}"
     if step.on_unknown not in (None, "compensate", "probe", "stick"):

@@ -19,16 +19,19 @@ from typing import Any, Literal
 import attrs
 
 from .errors import DefinitionError
+from .limit import Limit, call_limit
 from .location import location, names_around, unwrapped
 from .payload import unstorable
 from .retry import RetryPolicy
 from .step import Argument, Handler, StepDefinition
 
-Role = Literal["action", "compensation", "fallback", "fallback's compensation", "probe", "condition", "data"]
+Role = Literal[
+    "action", "compensation", "fallback", "fallback's compensation", "probe", "condition", "data", "limit's key"
+]
 
 _UNDOES: Collection[Role] = ("compensation", "fallback's compensation")
-_PLAIN: Collection[Role] = ("condition", "data")
-_OPTION = {"condition": "when", "data": "data"}
+_PLAIN: Collection[Role] = ("condition", "data", "limit's key")
+_OPTION = {"condition": "when", "data": "data", "limit's key": "key"}
 
 
 @attrs.frozen(kw_only=True)
@@ -52,13 +55,16 @@ class Reader:
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         awaits_reply: bool = False,
+        limit: Limit | None = None,
     ) -> Handler:
         """How to call ``function``. Raises :class:`~sagafsm.DefinitionError`."""
+        key = self.read(limit.key, "limit's key") if limit is not None and limit.key is not None else None
+        bound = None if limit is None else call_limit(limit, key)
         if isinstance(function, Handler):  # a contract has worked it out already
             for argument in function.arguments:
                 if argument.step is not None and argument.step not in self.earlier:
                     raise self._unknown(function, role, argument.step)
-            return attrs.evolve(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply)
+            return attrs.evolve(function, retry=retry, timeout=timeout, awaits_reply=awaits_reply, limit=bound)
         self._check_callable(function, role)
         hints = annotations_of(function)
         arguments = tuple(self._arguments(function, role, hints))
@@ -76,6 +82,7 @@ class Reader:
             retry=retry,
             timeout=timeout,
             awaits_reply=awaits_reply,
+            limit=bound,
         )
 
     def _check_callable(self, function: Any, role: Role) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from .limit import CallLimit
 from .retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Handler:
     retry: RetryPolicy | None = None
     timeout: float | None = None
     awaits_reply: bool = False
+    limit: CallLimit | None = None
 
 
 @attrs.frozen(kw_only=True)
