@@ -70,6 +70,9 @@ class SupportsLimits(Protocol):
 class SupportsTwin(Protocol):
     """A store that another thread can reach too, over a connection of its own: so beats the heart."""
 
-    def twin(self) -> Store:
-        """A second store on the same database, not yet opened, for use from another event loop in another thread."""
+    def twin(self) -> Store | None:
+        """A second store on the same database, not yet opened, for use from another event loop in another thread.
+
+        None where there is no second way in (a database in memory).
+        """
         ...
