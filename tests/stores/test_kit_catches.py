@@ -6,10 +6,10 @@ import pytest
 
 from sagafsm.runtime.memory import MemoryStore
 from sagafsm.testing.conformance import StoreConformance
-from tests.stores.planted import appends, claims, keeping, reading
+from tests.stores.planted import appends, claims, faults, keeping, reading
 from tests.stores.planted.register import PLANTED
 
-assert all(module.planted for module in (appends, claims, keeping, reading))  # importing them plants the bugs
+assert all(module.planted for module in (appends, claims, faults, keeping, reading))  # importing them plants the bugs
 
 
 class Kit(StoreConformance):
@@ -22,9 +22,11 @@ class Kit(StoreConformance):
 OBLIGATIONS = sorted(name for name in dir(StoreConformance) if name.startswith("test_"))
 
 
-async def run(name, store):
+async def run(name, store, **attributes):
     """Run one test of the kit on a store, with every value of its parameters."""
-    test = getattr(Kit(), name)
+    kit = Kit()
+    vars(kit).update(attributes)
+    test = getattr(kit, name)
     parameters = [mark.args[1] for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
     for value in parameters[0] if parameters else [None]:
         await test(store(), *([value] if "by_id" in inspect.signature(test).parameters else []))
@@ -34,7 +36,7 @@ async def run(name, store):
 async def test_the_kit_catches(store, obligation):
     await run(obligation, MemoryStore)
     with pytest.raises((Exception, pytest.fail.Exception)):  # how it fails is each test's own
-        await run(obligation, store)
+        await run(obligation, store, patience=0.3)
 
 
 def test_for_every_obligation_a_bug_is_planted():

@@ -20,11 +20,13 @@ for time to pass: leases are made with a time to live that is over already, due 
 from .appending import AppendConformance
 from .batches import BatchConformance
 from .claiming import ClaimConformance
+from .faults import FaultConformance
 from .finding import FindConformance
 from .keeping import KeepConformance
 from .leases import LeaseConformance
 from .limits import LimitsConformance
 from .races import RaceConformance
+from .sagas import SagaConformance
 from .store import StoreConformance
 from .wakeups import WakeupConformance
 
@@ -32,11 +34,13 @@ __all__ = [
     "AppendConformance",
     "BatchConformance",
     "ClaimConformance",
+    "FaultConformance",
     "FindConformance",
     "KeepConformance",
     "LeaseConformance",
     "LimitsConformance",
     "RaceConformance",
+    "SagaConformance",
     "StoreConformance",
     "WakeupConformance",
 ]

@@ -20,6 +20,9 @@ class StoreTests:
 
     pytestmark = pytest.mark.asyncio
 
+    patience = 10.0
+    """Seconds within which what waits for nothing is done, also on a busy machine."""
+
     async def open_again(self, store: Store) -> Store:
         """A second store on the same database, set up. The test closes it."""
         pytest.skip("this store's tests give no open_again")
