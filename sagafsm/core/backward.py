@@ -17,7 +17,7 @@ from .progress import StepProgress
 from .step import StepKind
 from .turn import Turn
 
-_UNDOABLE = (StepState.SUCCEEDED, StepState.UNKNOWN, StepState.FAILED, StepState.COMPENSATING)
+_NOTHING_DUE = (StepState.WAITING, StepState.RUNNING, StepState.SKIPPED, StepState.COMPENSATED)
 
 
 def go_back(turn: Turn) -> None:
@@ -44,11 +44,13 @@ def go_back(turn: Turn) -> None:
 
 def due(turn: Turn) -> list[str]:
     """The steps that are still to be undone, the next one first."""
-    found: list[tuple[int, str]] = []
-    for name, step in turn.in_state(*_UNDOABLE, StepState.COMPENSATION_FAILED):
-        if _is_due(turn, name, step):
-            found.append((step.ended, name))
-    return [name for _, name in sorted(found, reverse=True)]
+    found = [
+        (step.ended, name)
+        for name, step in turn.progress.steps.items()
+        if step.state not in _NOTHING_DUE and _is_due(turn, name, step)
+    ]
+    found.sort(reverse=True)
+    return [name for _, name in found]
 
 
 def _is_due(turn: Turn, name: str, step: StepProgress) -> bool:

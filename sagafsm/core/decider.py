@@ -64,7 +64,7 @@ def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> No
     if state is SagaState.PENDING or state is SagaState.STARTED:
         if candidates is None or turn.progress.deadline is not None:
             forward.timers(turn)
-        if candidates is None and not turn.halted and forward.failing(turn) is None:
+        if candidates is None and not turn.halted:
             forward.start_retries(turn)
         forward.go_forward(turn, candidates)
     if turn.progress.state is SagaState.COMPENSATING:

@@ -24,7 +24,7 @@ def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
     progress = turn.progress
     if progress.troubled or progress.abort is not None or progress.deadline_expired:
         settle_troubles(turn)
-        if turn.halted or failing(turn) is not None or turn.progress.state is not SagaState.PENDING:
+        if turn.progress.state is not SagaState.PENDING or turn.halted or failing(turn) is not None:
             return
         candidates = None
     elif progress.stuck or progress.suspended:
@@ -217,9 +217,14 @@ def timers(turn: Turn) -> None:
 
 
 def start_retries(turn: Turn) -> None:
-    """Begin the attempts and probes whose backoff is over, or that a person granted."""
-    for name, step in turn.in_state(StepState.RUNNING):
-        if (step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at) or step.again:
+    """Begin the attempts whose backoff is over, or that a person granted, unless the saga must turn back."""
+    due = [
+        (name, step)
+        for name, step in turn.in_state(StepState.RUNNING)
+        if (step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at) or step.again
+    ]
+    if due and failing(turn) is None:
+        for name, step in due:
             turn.call(name, attempt=step.attempts + 1, via=step.via)
 
 

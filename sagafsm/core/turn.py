@@ -5,7 +5,7 @@ What must stay true: a turn touches nothing outside itself; its random numbers, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 import msgspec
@@ -82,9 +82,9 @@ class Turn:
         """Where a step stands."""
         return self.progress.steps[name]
 
-    def in_state(self, *states: StepState) -> Iterator[tuple[str, StepProgress]]:
+    def in_state(self, *states: StepState) -> list[tuple[str, StepProgress]]:
         """The steps that stand there, in the order of their declaration."""
-        return ((name, step) for name, step in list(self.progress.steps.items()) if step.state in states)
+        return [(name, step) for name, step in self.progress.steps.items() if step.state in states]
 
     @property
     def halted(self) -> bool:

@@ -20,7 +20,7 @@ from ..core.errors import StoreError
 from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState, StepState
 from ..core.progress import Progress
-from ..store import Committed, Conflict, Duplicate, Refused
+from ..store import AppendResult, Committed, Conflict, Duplicate, Refused
 from .appending import append_for
 from .context import StepContext
 from .invoke import Interrupted
@@ -128,9 +128,33 @@ class Driver:
                     decision = decide(
                         self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
                     )
+                    progress, events = decision.progress, decision.events
                     calls = [command for command in decision.commands if type(command) is c.Call]
-                    if await self._append(decision, now, self._live - ended + len(calls)):
+                    running = self._live - ended + len(calls)
+                    owner, due_at = self._hold(progress, now, running)
+                    if not events and owner is not None:
+                        break  # nothing new, and the saga stays here
+                    # What the record says besides. Where that is as our last append left it, no index is touched.
+                    record = (progress.state, progress.stuck, progress.suspended, running > 0)
+                    steady = running > 0 and record == self._record
+                    result = await engine.journal.commit(
+                        append_for(
+                            engine,
+                            progress,
+                            events,
+                            fence=self.fence,
+                            owner=owner,
+                            due_at=due_at,
+                            now=now,
+                            steady=steady,
+                        )
+                    )
+                    if type(result) is Committed or type(result) is Duplicate:
+                        self.progress, self._record = progress, record
+                        if owner is None:
+                            self.let_go, self.due_at = True, due_at
                         break
+                    await self._refused(result)  # somebody else wrote first: decide again on what is there now
                 self._live += len(calls)
             finally:
                 self._done()
@@ -163,49 +187,27 @@ class Driver:
                 if not future.done():
                     future.set_result(None)
 
-    async def _append(self, decision: Decision, now: float, running: int) -> bool:
-        """Store a decision; False: somebody else wrote first, decide again on what is there now.
+    def _hold(self, progress: Progress, now: float, running: int) -> tuple[str | None, float | None]:
+        """Who is to own the saga from now on, and when it is due should that be nobody, or nobody alive.
 
-        ``running``: how many calls will be live then. With none, the saga waits or is at its end: it is let go.
+        ``running``: how many calls will be live. With none, the saga waits or is at its end: it is let go.
         """
-        engine, progress = self.engine, decision.progress
-        owner: str | None = engine.worker_id
-        due_at: float | None = now
-        if running <= 0:
-            if progress.state.terminal:
-                owner = due_at = None
-            elif engine.draining:
-                owner = None
-            else:
-                due_at = next_wake(self.definition, progress, now)
-                if due_at is None or (due_at - now > engine.hold and not self._lingers()):
-                    owner = None
-        elif progress.state.terminal:
-            owner = due_at = None
-        if not decision.events and owner is not None:
-            return True  # nothing new, and the saga stays here
-        # The record says already that the saga is ours and due (should we die), unless something of it changes now.
-        record = (progress.state, progress.stuck, progress.suspended, running > 0)
-        append = append_for(
-            engine,
-            progress,
-            decision.events,
-            fence=self.fence,
-            owner=owner,
-            due_at=due_at,
-            now=now,
-            steady=record == self._record and running > 0,
-        )
-        result = await engine.journal.commit(append)
-        if type(result) is Committed or type(result) is Duplicate:
-            self.progress = progress
-            self._record = record
-            if owner is None:
-                self.let_go, self.due_at = True, due_at
-            return True
+        engine = self.engine
+        if progress.state.terminal:
+            return None, None
+        if running > 0:
+            return engine.worker_id, now
+        if engine.draining:
+            return None, now
+        due_at = next_wake(self.definition, progress, now)
+        stays = due_at is not None and (due_at - now <= engine.hold or self._lingers())
+        return engine.worker_id if stays else None, due_at
+
+    async def _refused(self, result: AppendResult) -> None:
+        """An append was not accepted: read what is there now, or end where the saga is no longer ours."""
         if isinstance(result, Conflict):
             await self._read_again()
-            return False
+            return
         if isinstance(result, Refused):
             raise StoreError(f"saga {self.saga_id}: the store refuses an append: {result.reason}")
         self.abandon()

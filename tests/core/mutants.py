@@ -71,7 +71,7 @@ def an_unknown_step_is_not_undone(patch):
 
 @mutant
 def a_step_that_never_started_is_undone(patch):
-    patch.setattr(backward, "_UNDOABLE", (*backward._UNDOABLE, StepState.WAITING))
+    patch.setattr(backward, "_NOTHING_DUE", tuple(s for s in backward._NOTHING_DUE if s is not StepState.WAITING))
 
 
 @mutant
