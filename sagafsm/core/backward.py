@@ -65,14 +65,15 @@ def _is_due(turn: Turn, name: str, step: StepProgress) -> bool:
 
 def _ready(turn: Turn, left: list[str]) -> list[str]:
     if not turn.definition.parallel_compensation:
-        running = [name for name in left if turn.step(name).state is StepState.COMPENSATING]
+        steps = turn.progress.steps
+        running = [name for name in left if steps[name].state is StepState.COMPENSATING]
         return running[:1] or left[:1]
     waiting = set(left)
     return [name for name in left if not waiting & turn.definition.descendants[name]]
 
 
 def _begin(turn: Turn, name: str) -> None:
-    step = turn.step(name)
+    step = turn.progress.steps[name]
     if step.state is not StepState.COMPENSATING:
         turn.call_compensation(name, attempt=step.compensation_attempts + 1)
     elif step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at:
@@ -93,7 +94,7 @@ def _outcome(turn: Turn) -> str:
 def compensation_ended(turn: Turn, ended: CallEnded) -> None:
     """The compensation returned or raised."""
     call = ended.call
-    name, step = call.step, turn.step(call.step)
+    name, step = call.step, turn.progress.steps[call.step]
     if (
         step.state is not StepState.COMPENSATING
         or not step.calling
@@ -118,7 +119,7 @@ def compensation_settled(
     turn: Turn, name: str, kind: OutcomeKind, error: e.Failure | None, message_id: str | None = None
 ) -> None:
     """Record how the current attempt of a compensation ended, and whether another follows."""
-    step = turn.step(name)
+    step = turn.progress.steps[name]
     attempt = step.compensation_attempts
     if kind is OutcomeKind.SUCCEEDED:
         turn.emit(e.StepCompensated(step=name, attempt=attempt, message_id=message_id))
@@ -161,8 +162,13 @@ def compensation_interrupted(turn: Turn, name: str, step: StepProgress) -> None:
 
 def compensation_timers(turn: Turn) -> None:
     """Replies to compensations that did not come in time: open, so called again with the same key."""
-    for name, step in turn.in_state(StepState.COMPENSATING):
-        if step.waiting == "reply" and step.due_at is not None and turn.now >= step.due_at:
+    overdue = [
+        name
+        for name, step in turn.progress.steps.items()
+        if step.waiting == "reply" and step.due_at is not None and turn.now >= step.due_at
+    ]
+    for name in overdue:
+        if turn.step(name).state is StepState.COMPENSATING:
             error = turn.failure(name, "TimeoutError", "no reply in time")
             compensation_settled(turn, name, OutcomeKind.UNKNOWN, error)
 

@@ -129,7 +129,7 @@ def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
 
 def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
     step = step_of(p, event.step)
-    state = moved(p, event.step, step, "succeed")
+    state = move_step(step.state, "succeed", p.saga_id, event.step)
     changes: dict[str, Any] = {}
     if event.by == "signal" and step.waiting_name is not None:
         first = next((i for i, signal in enumerate(p.signals) if signal.name == step.waiting_name), None)

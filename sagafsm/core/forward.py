@@ -145,7 +145,7 @@ def end_badly(turn: Turn, name: str, error: e.Failure, *, open_: bool, message_i
 def call_ended(turn: Turn, ended: CallEnded) -> None:
     """The action or fallback returned or raised."""
     call = ended.call
-    step = turn.step(call.step)
+    step = turn.progress.steps[call.step]
     if (
         step.state is not StepState.RUNNING
         or not step.calling

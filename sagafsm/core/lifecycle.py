@@ -30,10 +30,11 @@ class SagaState(enum.Enum):
     COMPLETED = "completed"  # every step succeeded or was skipped
     FAILED = "failed"  # everything due to be undone was undone, or waived by a person
 
-    @property
-    def terminal(self) -> bool:
-        """Whether the saga has ended."""
-        return self is SagaState.COMPLETED or self is SagaState.FAILED
+    terminal: bool
+    """Whether the saga has ended."""
+
+    def __init__(self, value: str) -> None:
+        self.terminal = value in ("completed", "failed")
 
 
 class StepState(enum.Enum):

@@ -157,7 +157,7 @@ class Turn:
     def call_compensation(self, name: str, *, attempt: int, interruption: int = 0) -> None:
         """Begin a call of the compensation."""
         key = self.key(name, "compensation")
-        via = self.step(name).via
+        via = self.progress.steps[name].via
         self.emit(
             e.CompensationAttemptStarted(step=name, attempt=attempt, idempotency_key=key, interruption=interruption)
         )
@@ -182,7 +182,7 @@ class Turn:
 
     def succeed(self, name: str, result: msgspec.Raw, by: str, message_id: str | None = None) -> None:
         """Record that a step happened."""
-        attempt = self.step(name).attempts or None
+        attempt = self.progress.steps[name].attempts or None
         self.emit(e.StepSucceeded(step=name, result=result, attempt=attempt, by=by, message_id=message_id))
 
     def stick(self, reason: str, step: str | None = None, child: str | None = None) -> None:

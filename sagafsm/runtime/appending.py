@@ -6,7 +6,7 @@ that a long log need not be folded whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.codec import encode_event, encode_snapshot
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 SNAPSHOT_EVERY = 100
 STATE_NAMES = {state: state.value for state in SagaState}  # Enum's own .value is a Python function
-
-
-def new_events(events: Iterable[SagaEvent], at: float) -> list[NewEvent]:
-    """Events as they go into an append."""
-    return [NewEvent(type(event).__name__, at, encode_event(event)) for event in events]
 
 
 def append_for(
@@ -50,7 +45,7 @@ def append_for(
         append_id=engine.environment.append_id(),
         expected_version=before,
         fence=fence,
-        events=new_events(events, now),
+        events=[NewEvent(type(event).__name__, now, encode_event(event)) for event in events],
         state=STATE_NAMES[progress.state],
         outcome=progress.outcome,
         stuck=progress.stuck,

@@ -48,6 +48,7 @@ class Driver:
         "_strands",
         "_timer",
         "_timerless",
+        "_told",
         "definition",
         "due_at",
         "engine",
@@ -76,6 +77,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
         self._timerless = definition.sequential and progress.deadline is None
+        self._told = engine.listens or progress.parent_id is not None  # somebody wants to hear of every event
         self._closing = False
 
     @property
@@ -161,7 +163,7 @@ class Driver:
         finally:
             self._live -= ended
         # After the turn: a hook may well ask something of this very saga.
-        if decision.events and (engine.listens or self.let_go or self.progress.parent_id is not None):
+        if decision.events and (self._told or self.let_go):
             await engine.stored(self, decision.events)
         if len(calls) != len(decision.commands):
             self._carry_out(decision.commands)

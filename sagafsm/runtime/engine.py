@@ -184,9 +184,9 @@ class Engine:
         return ended
 
     def _handler(self, spec: StepDefinition, call: c.Call) -> Handler | None:
-        if call.role is c.Role.PROBE:
-            return spec.probe
-        return spec.forward(call.via) if call.role is c.Role.FORWARD else spec.backward(call.via)
+        if call.role is c.Role.FORWARD:
+            return spec.forward(call.via)
+        return spec.probe if call.role is c.Role.PROBE else spec.backward(call.via)
 
     def _threads(self) -> DaemonThreads:
         if self._executor is None:

@@ -50,7 +50,8 @@ class Journal:
             raise StoreUnavailable("this orchestrator is closed; nothing was written")
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, future))
-        self._flush_in_time()
+        if self._writing < self._store.batches:
+            self._flush_in_time()
         return future
 
     async def close(self) -> None:
