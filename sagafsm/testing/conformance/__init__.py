@@ -28,6 +28,7 @@ from .limits import LimitsConformance
 from .races import RaceConformance
 from .sagas import SagaConformance
 from .store import StoreConformance
+from .twins import TwinConformance
 from .wakeups import WakeupConformance
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "RaceConformance",
     "SagaConformance",
     "StoreConformance",
+    "TwinConformance",
     "WakeupConformance",
 ]
