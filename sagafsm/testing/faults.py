@@ -78,7 +78,7 @@ class FaultyStore:
 
     def __new__(cls, store: Store) -> Self:
         abilities = {name: _ability(name) for name in ABILITIES if hasattr(store, name)}
-        return cast(Self, super().__new__(type(cls.__name__, (cls,), abilities)))
+        return super().__new__(cast("type[Self]", type(cls.__name__, (cls,), abilities)))
 
     def __init__(self, store: Store) -> None:
         self.within = store

@@ -19,10 +19,10 @@ import asyncio
 import enum
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 CHUNK = 1 << 20
-QUIET = 0.1  # seconds after which an answer that has begun has come to its end
+QUIET = 0.05  # seconds after which an answer that has begun has come to its end
 
 
 class Trouble(enum.Enum):
@@ -214,14 +214,15 @@ class _Connection:
         """Pass everything on until one end closes or trouble ends it."""
         pumps = [asyncio.ensure_future(self._requests()), asyncio.ensure_future(self._replies())]
         stop = asyncio.ensure_future(self._stop.wait())
+        tasks: list[asyncio.Future[Any]] = [*pumps, stop]
         try:
-            await asyncio.wait([*pumps, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._trouble is not None and not stop.done():
-                await asyncio.wait([*pumps, stop], return_when=asyncio.ALL_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.ALL_COMPLETED)
         finally:
-            for task in (*pumps, stop):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*pumps, stop, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._trouble is not None:
                 self._trouble._end()
 

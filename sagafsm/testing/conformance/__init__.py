@@ -25,6 +25,7 @@ from .finding import FindConformance
 from .keeping import KeepConformance
 from .leases import LeaseConformance
 from .limits import LimitsConformance
+from .network import NetworkConformance
 from .races import RaceConformance
 from .sagas import SagaConformance
 from .store import StoreConformance
@@ -40,6 +41,7 @@ __all__ = [
     "KeepConformance",
     "LeaseConformance",
     "LimitsConformance",
+    "NetworkConformance",
     "RaceConformance",
     "SagaConformance",
     "StoreConformance",

@@ -19,12 +19,16 @@ from ..appends import create, events, finish, follow, steady
 from .base import LONG, commit, put, read
 
 
+def _always(answer: Any) -> bool:
+    return True
+
+
 @attrs.frozen
 class Call:
     """One way to ask a store. ``make`` is the call itself; ``begin`` prepares it and returns what it is about.
 
-    ``right`` checks an answer, the first or a later one. ``done`` says whether the call has been applied, or is None
-    for one that only reads.
+    ``right`` checks an answer, the first or a later one; ``fresh`` says whether it can be the answer to the first.
+    ``done`` says whether the call has been applied, or is None for one that only reads.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Call:
     make: Callable[[Any, Any], Awaitable[Any]]
     right: Callable[[Any, Any], None]
     done: Callable[[Store, Any], Awaitable[bool]] | None = None
+    fresh: Callable[[Any], bool] = _always
 
     async def made(self, store: Store, about: Any) -> None:
         """Make the call where nothing is wrong, and see that the answer is right and that it was done."""
@@ -110,6 +115,10 @@ def _claimed(name: str, claim: Any) -> None:
     assert [saga.record.saga_id for saga in claim.sagas] in ([name], [])
     for saga in claim.sagas:
         assert (saga.record.owner, saga.record.fence, len(saga.events)) == (name, 5, 2)
+
+
+def _took(claim: Any) -> bool:
+    return len(claim.sagas) == 1
 
 
 async def _is_claimed(store: Store, name: str) -> bool:
@@ -244,24 +253,33 @@ WRITES = (
     Call("commit of a steady append", _steadily, lambda store, batch: store.commit(batch), _written, _is_written),
     Call("commit without events", _record_only, lambda store, batch: store.commit(batch), _written, _is_written),
     Call("commit of a batch", _batch, lambda store, batch: store.commit(batch), _written, _is_written),
-    Call("claim", _due, lambda store, name: store.claim(name, [name], limit=5), _claimed, _is_claimed),
+    Call("claim", _due, lambda store, name: store.claim(name, [name], limit=5), _claimed, _is_claimed, _took),
     Call(
         "claim of a named saga",
         _due,
         lambda store, name: store.claim(name, [name], limit=5, saga_ids=[name]),
         _claimed,
         _is_claimed,
+        _took,
     ),
-    Call("release", _owned, lambda store, name: store.release(name, worker_id=name, fence=6), _released, _is_released),
+    Call(
+        "release",
+        _owned,
+        lambda store, name: store.release(name, worker_id=name, fence=6),
+        _released,
+        _is_released,
+        bool,
+    ),
     Call("heartbeat", _nothing, lambda store, name: store.heartbeat(name, LONG), _beaten, _is_listed),
     Call("retire", _working, lambda store, name: store.retire(name), _no_answer, _is_forgotten),
-    Call("purge", _ended, lambda store, name: store.purge(11.0), _purged, _is_purged),
+    Call("purge", _ended, lambda store, name: store.purge(11.0), _purged, _is_purged, bool),
     Call(
         "purge that keeps the id",
         _ended,
         lambda store, name: store.purge(11.0, saga_ids=[name], keep_ids=LONG),
         _purged,
         _is_purged,
+        bool,
     ),
     Call("save_definition", _nothing, lambda store, name: store.save_definition(name, b"[1]"), _no_answer, _is_defined),
 )

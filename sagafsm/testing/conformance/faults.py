@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ class FaultConformance(StoreTests):
             for turns in (0, 1, 3):
                 for wait in range(1, WAITS):
                     about = await call.begin(store, f"{number}-{turns}-{wait}")
-                    cut = await cut_short(lambda call=call, about=about: call.make(store, about), wait, turns=turns)  # type: ignore[misc]
+                    cut = await cut_short(partial(call.make, store, about), wait, turns=turns)
                     assert cut.error is None, f"{call.name}, cut short at its {wait}. wait: {cut.error!r}"
                     if call.done is not None:
                         await call.done(store, about)  # where it is done by halves, this fails
@@ -125,7 +126,7 @@ class FaultConformance(StoreTests):
             for number, call in enumerate(WRITES):
                 for turns in (0, 2):
                     about = await call.begin(store, f"{number}-{turns}")
-                    await cut_short(lambda call=call, about=about: call.make(store, about), 1, turns=turns)  # type: ignore[misc]
+                    await cut_short(partial(call.make, store, about), 1, turns=turns)
                     async with asyncio.timeout(self.patience):
                         await call.made(second, about)
         finally:
