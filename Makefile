@@ -1,6 +1,6 @@
 # The commands of the README. Each does its own set-up in .venv; GNU make 3.81 (macOS) and a POSIX shell are enough.
 #
-#   make demo [SEED=7] [STORE=sqlite:///demo.db] [ARGS="…"]      make test      make help
+#   make demo [SEED=7] [STORE=postgresql] [ARGS="…"]      make test      make help
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
@@ -11,15 +11,20 @@ TOOL   := $(VENV)/bin/
 
 help:
 	@echo "make demo    run the demo: a thousand orders, three failing services, one kill -9, one audit"
-	@echo "             SEED=7  STORE=sqlite:///file.db  ARGS='…' are passed on to \`sagafsm demo\`"
+	@echo "             SEED=7 and ARGS='…' are passed on to \`sagafsm demo\`; STORE is a URL such as sqlite:///file.db,"
+	@echo "             or postgresql, redis, mongodb: a server of that kind is started for the demo and ended after it"
 	@echo "make test    every check: style, types, import contracts, tests"
 	@echo "make lint    all of these but the tests"
 	@echo "make docs    write the generated pages of docs/ anew"
 	@echo "make bench   measure; see benchmarks/README.md"
 	@echo "make clean   remove the environment and what the tools left behind"
 
-demo: $(VENV)/.demo
-	@$(TOOL)sagafsm demo $(if $(STORE),--store '$(STORE)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
+SERVER := $(filter postgresql redis mongodb,$(STORE))
+ON     := $(if $(SERVER),$(PYTHON) -m tests.servers.running $(SERVER) --)
+WHERE  := $(if $(SERVER),--store '{url}',$(if $(STORE),--store '$(STORE)'))
+
+demo: $(VENV)/.demo $(addprefix $(VENV)/.,$(SERVER))
+	@$(ON) $(TOOL)sagafsm demo $(WHERE) $(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 # One file is one unit for a worker: the code blocks of a page run in order, and go on from one another.
 test: lint
