@@ -1,0 +1,63 @@
+"""One server: reached when it is first needed, and again after its connection was lost.
+
+What must stay true: while a connection is being made, everybody waits for that one; a call that could not be sent was
+not sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio.connection import Connection
+
+from .channel import Channel
+from .errors import NotSent
+
+
+class Node:
+    """A server. ``seconds``: for making a connection, and for a call."""
+
+    def __init__(self, name: str, make: Callable[[], Connection], seconds: float) -> None:
+        self.name = name
+        self._make = make
+        self._seconds = seconds
+        self._channels: dict[str, Channel] = {}
+        self._connecting = asyncio.Lock()
+        self._closed = False
+
+    async def call(self, data: Sequence[bytes], answers: int, *, lane: str = "", extra: float = 0.0) -> list[Any]:
+        """Send packed commands; return their answers. Raises NotSent or Lost.
+
+        ``lane``: calls that may keep others waiting go over a connection of their own; ``extra`` seconds are for them.
+        """
+        channel = self._channels.get(lane)
+        if channel is None or channel.closed:
+            channel = await self._connect(lane)
+        return await channel.call(data, answers, self._seconds + extra)
+
+    def connection(self) -> Connection:
+        """A connection for a purpose of its own, not made yet."""
+        return self._make()
+
+    async def _connect(self, lane: str) -> Channel:
+        async with self._connecting:
+            if self._closed:
+                raise NotSent from ConnectionError("the store is closed")
+            channel = self._channels.get(lane)
+            if channel is None or channel.closed:
+                channel = self._channels[lane] = await Channel.open(self._make, self._seconds)
+            return channel
+
+    async def hang_up(self) -> None:
+        """End its connections: what answers under this address now may be another server."""
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            await channel.close()
+
+    async def close(self) -> None:
+        """End its connections for good."""
+        self._closed = True
+        async with self._connecting:
+            await self.hang_up()

@@ -1,0 +1,102 @@
+"""A Redis cluster of six servers: three masters, and a replica of each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from .base import HOST, PATIENCE, free_port
+from .redis import Redis, ask, cli
+
+SIZE = 6
+
+
+class Member(Redis):
+    """One server of the cluster. It gives up a master that does not answer after a second."""
+
+    settings = (
+        *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-config-file", "nodes.conf"),
+        *(
+            "--cluster-replica-validity-factor",
+            "0",
+            "--repl-ping-replica-period",
+            "1",
+            "--repl-diskless-sync-delay",
+            "0",
+        ),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bus = free_port()
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "--cluster-port", str(self.bus)]
+
+
+class RedisCluster:
+    """All six, joined."""
+
+    name = "redis_cluster"
+
+    def __init__(self) -> None:
+        self.members: list[Member] = [Member() for _ in range(SIZE)]
+        self._stack = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """The URL of a store on the cluster."""
+        return "redis+cluster://" + ",".join(f"{HOST}:{member.port}" for member in self.members)
+
+    @classmethod
+    def given(cls) -> str | None:
+        """The URL of a cluster that runs already, from the environment."""
+        return os.environ.get("SAGAFSM_TEST_REDIS_CLUSTER_URL") or None
+
+    def __enter__(self) -> Self:
+        try:
+            for member in self.members:
+                self._stack.enter_context(member)
+            places = [f"{HOST}:{member.port}" for member in self.members]
+            self.members[0].run(
+                cli(), "--cluster", "create", *places, "--cluster-replicas", "1", "--cluster-yes", seconds=120
+            )
+            self.wait_until_whole()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all of them."""
+        self._stack.close()
+        for member in self.members:
+            member.close()
+
+    def wait_until_whole(self, *, replicas: bool = True) -> None:
+        """Until every member that runs says that all slots are served (and each replica has caught up)."""
+        deadline = time.monotonic() + PATIENCE
+        while not all(self._is_whole(member, replicas) for member in self.members if member.running):
+            assert time.monotonic() < deadline, f"the cluster is not whole within {PATIENCE:g} s"
+            time.sleep(0.05)
+
+    def _is_whole(self, member: Member, replicas: bool) -> bool:
+        said = ask(member.port, "CLUSTER", "INFO")
+        if "cluster_state:ok" not in said or "cluster_slots_ok:16384" not in said:
+            return False
+        replication = ask(member.port, "INFO", "replication")
+        return "role:master" in replication or not replicas or "master_link_status:up" in replication
+
+    def masters(self) -> list[Member]:
+        """Those that are masters now."""
+        running = [member for member in self.members if member.running]
+        return [member for member in running if "role:master" in ask(member.port, "INFO", "replication")]
