@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -25,10 +26,12 @@ from msgspec.structs import replace
 
 from ..runtime.memory import MemoryStore
 from ..store import Append, AppendResult, Filter, Refused, Snapshot, Store, Worker
+from ..supports import Permit, SupportsLimits
 from .appends import create, events, finish, follow, steady
 
 IDS = ("a", "b", "c", "d")
 WORKERS = ("w", "x", "y")
+CALLERS = ("p", "q")  # they live on: what a permit comes to when its worker dies and comes back is left open
 KINDS = ("A@1", "B@1")
 STATES = ("started", "pending", "compensating", "completed", "failed")
 CLOSE = 30.0  # seconds within which two times are the same: calls take time, and more of it on a busy machine
@@ -51,6 +54,21 @@ flags = st.fixed_dictionaries(
         "finished_at": st.sampled_from([None, 10.0, 20.0]),
         "problem": st.sampled_from([None, "why"]),
     },
+)
+callers = st.sampled_from(CALLERS)
+permits = st.lists(
+    st.builds(
+        lambda name, worker, number, concurrency, rate, burst: Permit(
+            name=name, token=f"{worker}-{number}", worker_id=worker, concurrency=concurrency, rate=rate, burst=burst
+        ),
+        st.sampled_from(["bank", "bank:1"]),
+        callers,
+        st.integers(1, 2),
+        st.sampled_from([None, 1, 1, 2]),
+        st.sampled_from([None, None, 1 / 3600]),
+        st.integers(1, 3),
+    ),
+    max_size=3,
 )
 choice = st.tuples(ids, off, off, st.integers(0, 3), due_in, flags, st.booleans())
 filters = st.builds(
@@ -98,6 +116,8 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.store = self.run(self.open())
+        for caller in CALLERS:
+            self.heartbeat(caller, 7200.0)
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -222,6 +242,16 @@ class StoreMachine(RuleBasedStateMachine):
         mine, expected = self.both(lambda store: store.purge(before, saga_ids=names, keep_ids=kept))
         assert mine == expected
 
+    @rule(permits=permits, back=st.sampled_from([None, None, *CALLERS]))
+    def acquire_and_give_back(self, permits: list[Permit], back: str | None) -> None:
+        if not isinstance(self.store, SupportsLimits):
+            return
+        mine, expected = self.both(lambda store: cast(SupportsLimits, store).acquire(permits))
+        assert [wait == 0 for wait in mine] == [wait == 0 for wait in expected]
+        assert all(abs(one - other) < CLOSE for one, other in zip(mine, expected, strict=True))
+        if back is not None:
+            self.both(lambda store: cast(SupportsLimits, store).give_back(back, [f"{back}-1", f"{back}-3"]))
+
     @rule(where=filters, limit=st.integers(1, 3))
     def find(self, where: Filter, limit: int) -> None:
         cursors: list[str | None] = [None, None]
@@ -253,9 +283,13 @@ class StoreMachine(RuleBasedStateMachine):
         mine, expected = self.both(lambda store: store.workers())
         assert len(mine) == len(expected)
         assert all(map(_same_lease, sorted(mine, key=_worker_id), sorted(expected, key=_worker_id)))
-        for saga_id in IDS:
-            log, expected = self.both(lambda store, saga_id=saga_id: store.events(saga_id, 1))  # type: ignore[misc]
+        for after, saga_id in enumerate(IDS):
+            log, expected = self.both(partial(_events, saga_id, after))
             assert list(log) == list(expected)
+
+
+async def _events(saga_id: str, after: int, store: Store) -> Any:
+    return await store.events(saga_id, after)
 
 
 def _id(saga: Any) -> str:

@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from sagafsm.testing.stateful import store_machine
 from sagafsm_sql import SQLStore
-from tests.stores.planted import appends, claims, keeping, reading
+from tests.stores.planted import appends, claims, keeping, limits, reading
 
 SETTINGS = hypothesis.settings(max_examples=60, stateful_step_count=30, deadline=None)
 
@@ -30,6 +30,7 @@ TestSQLite.settings = SETTINGS
         claims.ClaimsFromTheLiving,
         claims.ReleaseIsUnconditional,
         keeping.PurgesTheLiving,
+        limits.RefusedUsesUpRate,
         reading.CountsByStateOnly,
     ],
 )
