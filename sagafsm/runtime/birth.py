@@ -116,12 +116,16 @@ async def create_saga(
         now=now,
         birth=birth,
     )
+    if stays:
+        engine.unborn.add(saga_id)
     try:
         result = await engine.journal.commit(append)
     except (OutcomeUnknown, asyncio.CancelledError):
         if stays:
             engine.orphan(saga_id, append.fence)  # if it was applied, it is ours and its calls have to be made
         raise
+    finally:
+        engine.unborn.discard(saga_id)
     if isinstance(result, Exists):
         if result.same:
             return progress, False

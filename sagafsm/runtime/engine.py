@@ -78,6 +78,7 @@ class Engine:
         self.family = Family(self)
         self.drivers: dict[str, Driver] = {}
         self.orphans: dict[str, Orphan] = {}
+        self.unborn: set[str] = set()  # sagas whose creation is being stored, to be driven here
         self.lease = lease
         self.hold = hold
         self.draining = False

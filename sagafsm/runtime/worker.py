@@ -12,8 +12,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from ..core import commands as c
-from ..core.errors import StoreError, StoreUnavailable
-from ..store import StoredSaga
+from ..core.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from ..store import Claim, Filter, StoredSaga
 from ..supports import SupportsWakeups
 from .driver import Driver, LostOwnership
 from .engine import Engine
@@ -23,6 +23,7 @@ LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
 UNKNOWN_EVERY = 60.0
 MEND_AFTER = 1.0
+PAGE = 200
 
 
 class Worker:
@@ -37,6 +38,7 @@ class Worker:
         self._registered = asyncio.Lock()
         self._announced = False  # the store may know of this worker
         self._alive = False  # its lease is kept
+        self._strays = False  # a claim may have taken sagas, and its answer was lost
         self._told_unknown: set[str] = set()
 
     async def start(self) -> None:
@@ -159,7 +161,7 @@ class Worker:
         room = min(engine.settings.concurrency - len(engine.drivers), CLAIM_AT_ONCE)
         if room <= 0:
             engine.backlog = True
-        claim = await engine.store.claim(engine.worker_id, list(engine.definitions), limit=max(0, room))
+        claim = await self._claim(max(0, room))
         engine.clock.set(claim.now)
         full = len(claim.sagas) >= room
         # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
@@ -168,6 +170,8 @@ class Worker:
             driver = engine.drivers.get(saga_id)
             if driver is not None:
                 engine.background(self._refresh(driver))
+            elif saga_id not in engine.unborn and saga_id not in engine.orphans:
+                engine.background(self._adopt(saga_id))
         await self.take_up(claim.sagas)
         if taken is not None:
             taken.extend(stored.record.saga_id for stored in claim.sagas)
@@ -175,6 +179,15 @@ class Worker:
             engine.backlog = room < CLAIM_AT_ONCE
             return room == CLAIM_AT_ONCE
         return False
+
+    async def _claim(self, limit: int, saga_ids: Sequence[str] | None = None) -> Claim:
+        engine = self._engine
+        try:
+            return await engine.store.claim(engine.worker_id, list(engine.definitions), limit=limit, saga_ids=saga_ids)
+        except OutcomeUnknown:
+            self._strays = True
+            engine.stranded.set()
+            raise
 
     async def sweep_all(self) -> list[str]:
         """Take up everything that is due and owned by nobody alive, as far as there is room; return the ids."""
@@ -196,6 +209,13 @@ class Worker:
         except StoreError as exc:
             self._engine.orphaned(driver, exc)
 
+    async def _adopt(self, saga_id: str) -> None:
+        """Somebody wrote to a saga of ours that nobody drives: it was let go while they were about to write."""
+        engine = self._engine
+        stored = (await engine.store.load([saga_id])).get(saga_id)
+        if stored is not None and stored.record.owner == engine.worker_id and saga_id not in engine.drivers:
+            engine.orphan(saga_id, stored.record.fence)
+
     async def take(self, saga_ids: Sequence[str]) -> Sequence[str]:
         """Take up these sagas, due or not, if nobody alive owns them; return those that were taken."""
         await self.ensure_lease()
@@ -203,10 +223,9 @@ class Worker:
 
     async def _take(self, saga_ids: Sequence[str]) -> Sequence[str]:
         engine = self._engine
-        kinds, limit = list(engine.definitions), len(saga_ids)
-        claim = await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
+        claim = await self._claim(len(saga_ids), saga_ids)
         if not claim.sagas and await self._bury_the_dead():
-            claim = await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
+            claim = await self._claim(len(saga_ids), saga_ids)
         await self.take_up(claim.sagas)
         return [stored.record.saga_id for stored in claim.sagas]
 
@@ -256,6 +275,8 @@ class Worker:
                 continue  # the calls could not begin: each try would count as one more interruption
             engine.stranded.clear()
             try:
+                if self._strays:
+                    await self._find_strays()
                 await self._take_back_orphans()
             except Exception as exc:
                 engine.stranded.set()
@@ -276,6 +297,24 @@ class Worker:
                 continue
             if saga_id not in engine.drivers:
                 await self._take_up(stored)
+
+    async def _find_strays(self) -> None:
+        """The answer to a claim was lost: what it took is ours, and nobody else will ever drive it."""
+        engine, cursor = self._engine, None
+        self._strays = False
+        try:
+            while True:
+                page = await engine.store.find(Filter(live=True), cursor=cursor, limit=PAGE)
+                for record in page.records:
+                    known = record.saga_id in engine.drivers or record.saga_id in engine.unborn
+                    if record.owner == engine.worker_id and not known:
+                        engine.orphan(record.saga_id, record.fence)
+                cursor = page.cursor
+                if cursor is None:
+                    return
+        except BaseException:
+            self._strays = True
+            raise
 
     async def _say_unknown(self) -> None:
         """Say which live sagas wait for a definition that this process does not have."""

@@ -1,0 +1,71 @@
+"""Sagas that belong to a living worker which does not know it: found and driven all the same.
+
+Both were found by the simulation, which ran whole engines on a store that loses answers.
+"""
+
+import asyncio
+
+from sagafsm import OutcomeUnknown, SagaDefinition, Step, WaitFor
+from tests.runtime.world import Around, state_of
+
+
+class LosesTheAnswerToAClaim(Around):
+    """The next claim that takes something is done, and its answer is lost."""
+
+    lose = True
+
+    async def claim(self, worker_id, kinds, *, limit, saga_ids=None):
+        claim = await self.inner.claim(worker_id, kinds, limit=limit, saga_ids=saga_ids)
+        if claim.sagas and self.lose:
+            self.lose = False
+            raise OutcomeUnknown("the connection was lost")
+        return claim
+
+
+class ShowsAnOwnerThatHasLetGo(Around):
+    """A foreign writer reads a saga just before its owner lets it go: as it was when it was still owned."""
+
+    def __init__(self, store, owner):
+        super().__init__(store)
+        self.owner = owner
+
+    async def load(self, saga_ids):
+        from msgspec.structs import replace
+
+        found = await self.inner.load(saga_ids)
+        return {
+            saga_id: replace(stored, record=replace(stored.record, owner=self.owner))
+            for saga_id, stored in found.items()
+        }
+
+
+def purchase(did):
+    async def pay(data):
+        did("pay")
+
+    return SagaDefinition(name="purchase", steps=[WaitFor("go", signal="go"), Step("pay", pay, compensatable=False)])
+
+
+async def test_a_claim_whose_answer_was_lost_leaves_no_saga_behind(world, did):
+    saga = purchase(did)
+    async with world.orchestrator(saga, worker=False) as submitting:
+        await submitting.start(saga, saga_id="lost")
+    store = LosesTheAnswerToAClaim(world.store)
+    async with world.orchestrator(saga, store=store) as working:
+        await asyncio.sleep(5)
+        await working.signal("lost", "go")
+        assert state_of(await working.wait("lost", timeout=30)) == "completed"
+    assert not store.lose
+
+
+async def test_a_saga_let_go_while_somebody_writes_to_it_is_taken_up_again(world, did):
+    """Letting go changes the record and no event, so the version that the writer saw still holds."""
+    saga = purchase(did)
+    async with world.orchestrator(saga) as working:
+        await working.start(saga, saga_id="let-go")
+        await asyncio.sleep(1)
+        assert "let-go" not in working._engine.drivers  # it waits, and costs nothing
+        store = ShowsAnOwnerThatHasLetGo(world.store, working._engine.worker_id)
+        async with world.orchestrator(saga, store=store, worker=False) as outside:
+            await outside.signal("let-go", "go")
+        assert state_of(await working.wait("let-go", timeout=30)) == "completed"
