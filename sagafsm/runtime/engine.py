@@ -315,11 +315,19 @@ class Engine:
                 if self._background:
                     await asyncio.wait(list(self._background), timeout=self.settings.grace_period)
             finally:
-                for task in list(self._background):
-                    task.cancel()
+                await self._cancel_background()
                 await self.journal.close()
                 if self._executor is not None:
                     self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _cancel_background(self) -> None:
+        """Leave nothing running. Work that was shielded is only let go when the one that waits for it is cancelled."""
+        for _ in range(3):
+            tasks = list(self._background)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=self.settings.grace_period)
 
     def instance(self, progress: Progress) -> SagaInstance:
         """What readers see of a saga; typed where its definition is known here."""

@@ -222,7 +222,6 @@ class Worker:
         return await self._engine.to_the_end(self._take(saga_ids))
 
     async def _take(self, saga_ids: Sequence[str]) -> Sequence[str]:
-        engine = self._engine
         claim = await self._claim(len(saga_ids), saga_ids)
         if not claim.sagas and await self._bury_the_dead():
             claim = await self._claim(len(saga_ids), saga_ids)

@@ -137,3 +137,20 @@ async def test_several_orchestrators_of_one_process_share_nothing(world, saga):
         assert one._engine.worker_id != two._engine.worker_id
         await asyncio.gather(one.run(saga, saga_id="s-1"), two.run(saga, saga_id="s-2"))
         assert len(await world.store.workers()) == 2
+
+
+async def test_nothing_that_was_shielded_goes_on_after_the_end(world, saga):
+    """What is cancelled in the background may wait for work that it shielded, which is left to the background too.
+
+    Found by the simulation: a parent was being told of its child while the store took its time.
+    """
+    tasks = asyncio.all_tasks()
+    async with world.orchestrator(saga) as orchestrator:
+        engine = orchestrator._engine
+
+        async def tell():
+            await engine.to_the_end(asyncio.sleep(1_000))
+
+        engine.background(tell())
+        await asyncio.sleep(0.1)
+    assert asyncio.all_tasks() == tasks
