@@ -1,8 +1,22 @@
 """Testing sagas, and testing stores: everything here runs on virtual time or against what it is given."""
 
+from .cues import Cue, asks, dies, ends, fails, passes
 from .harness import SagaTestHarness
 from .loop import Deadlock, Livelock, VirtualLoop
 from .script import NotReached
 from .stage import Hangs
 
-__all__ = ["Deadlock", "Hangs", "Livelock", "NotReached", "SagaTestHarness", "VirtualLoop"]
+__all__ = [
+    "Cue",
+    "Deadlock",
+    "Hangs",
+    "Livelock",
+    "NotReached",
+    "SagaTestHarness",
+    "VirtualLoop",
+    "asks",
+    "dies",
+    "ends",
+    "fails",
+    "passes",
+]

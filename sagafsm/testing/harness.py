@@ -27,8 +27,10 @@ from ..declare import definition_of
 from ..runtime.orchestrator import Orchestrator
 from ..runtime.session import Definable
 from ..runtime.settings import Settings
+from .cues import Cue
 from .script import Behaviour, NotReached, Script
 from .stage import Stage, Verb
+from .story import Prompter
 
 
 class SagaTestHarness:
@@ -160,6 +162,51 @@ class SagaTestHarness:
             return handle.saga_id
 
         return start
+
+    async def play(
+        self,
+        data: Any = None,
+        cues: Sequence[Cue] = (),
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        saga_id: str | None = None,
+    ) -> SagaInstance:
+        """Start a saga and let exactly this happen, in this order: every call waits for its cue.
+
+        No function is called: the cues say how the calls end. ``conditions``: what the conditions (``when``) of steps
+        answer, by step (None: they raise; a list: one after the other); without it the real ones are asked.
+        ``inputs``: likewise the inputs of sub-sagas. What is configured does not count. The saga is returned as it is
+        after the last cue. Raises NotReached for a cue that cannot be given.
+        """
+        return await asyncio.to_thread(self._tell, data, cues, conditions or {}, inputs or {}, saga_id)
+
+    def play_sync(
+        self,
+        data: Any = None,
+        cues: Sequence[Cue] = (),
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        saga_id: str | None = None,
+    ) -> SagaInstance:
+        """:meth:`play` for tests without ``await``."""
+        with ThreadPoolExecutor(1) as thread:
+            run = contextvars.copy_context().run
+            return thread.submit(run, self._tell, data, cues, conditions or {}, inputs or {}, saga_id).result()
+
+    def _tell(
+        self,
+        data: Any,
+        cues: Sequence[Cue],
+        conditions: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        saga_id: str | None,
+    ) -> SagaInstance:
+        prompter = Prompter(self._definitions, self._script.calls, conditions, inputs)
+        start = self._start(data, None, saga_id, None, None)
+        self._saga, self._history = self._stage.tell(prompter, start, cues)
+        return self._saga
 
     async def signal(
         self, name: str, payload: Any = None, *, message_id: str | None = None, saga_id: str | None = None

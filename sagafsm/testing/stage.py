@@ -18,9 +18,11 @@ from ..core.events import Event
 from ..core.instance import SagaInstance
 from ..runtime.memory import MemoryStore
 from ..runtime.orchestrator import Orchestrator
+from .cues import Cue
 from .environment import VirtualClock, VirtualEnvironment
 from .loop import PROCESS, VirtualLoop
 from .script import Script
+from .story import Prompter, cannot
 
 T = TypeVar("T")
 Verb = Callable[[Orchestrator], Awaitable[T]]
@@ -69,6 +71,67 @@ class Stage:
             return saga, await self._within(lambda orchestrator: orchestrator.history(saga.saga_id))
         finally:
             await self._within(lambda orchestrator: orchestrator.close())
+
+    def tell(self, prompter: Prompter, start: Verb[str], cues: Sequence[Cue]) -> tuple[SagaInstance, list[Event]]:
+        """Start a saga and give it one cue after the other; where it stands after the last, and its history."""
+        with self._turn:
+            script, self._script = self._script, prompter
+            try:
+                return self.loop.run_until_complete(self._story(prompter, start, cues))
+            finally:
+                self._script = script
+
+    async def _story(
+        self, prompter: Prompter, start: Verb[str], cues: Sequence[Cue]
+    ) -> tuple[SagaInstance, list[Event]]:
+        await self._open()
+        try:
+            saga_id = await self._within(start)
+            await self.loop.idle()
+            for number, cue in enumerate(cues):
+                if not await self._give(saga_id, cue, prompter):
+                    saga = await self._get(saga_id)
+                    raise cannot(cue, number, cues, prompter, "stuck" if saga.stuck else saga.state.value)
+                await self.loop.idle()
+            saga = await self._get(saga_id)
+            return saga, await self._within(lambda orchestrator: orchestrator.history(saga.saga_id))
+        finally:
+            await self._within(lambda orchestrator: orchestrator.close())
+
+    async def _give(self, saga_id: str, cue: Cue, prompter: Prompter) -> bool:
+        """Let what a cue says happen; False: it cannot."""
+        if cue.kind == "asks":
+            to = f"{saga_id}:{cue.of}" if cue.of else saga_id
+            await self._within(lambda asked: getattr(asked, cue.name)(to, *cue.arguments, **cue.keywords))
+        elif cue.kind == "dies":
+            prompter.lose_all()
+            await self._crash()
+        elif cue.kind == "passes":
+            return await self._pass(saga_id, cue.seconds)
+        else:
+            while (held := prompter.find_held(cue.name)) is None:
+                if not await self._pass(saga_id, None):
+                    return False
+            if cue.error is not None:
+                held.end.set_exception(cue.error)
+            else:
+                held.end.set_result(cue.result)
+        return True
+
+    async def _pass(self, saga_id: str, seconds: float | None) -> bool:
+        """Let time go on: for so many seconds, or until the saga does; False: it will not by itself."""
+        began = (await self._get(saga_id)).version
+        until = self.loop.time() + (LONGEST if seconds is None else seconds)
+        while True:
+            next_timer = await self.loop.idle()
+            if seconds is None and (await self._get(saga_id)).version != began:
+                return True
+            if next_timer is None or next_timer > until:
+                if seconds is None:
+                    return False
+                await self._at(until)
+                return True
+            await self._at(next_timer)
 
     async def _open(self) -> None:
         environment = VirtualEnvironment(
