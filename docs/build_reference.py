@@ -102,6 +102,15 @@ PAGES = (
         head="sagafsm.supports",
     ),
     Page(
+        "store-testing.md",
+        "Testing a store",
+        "The kit is in `sagafsm.testing.conformance`, the proxy in `sagafsm.testing.proxy`; "
+        "[how to write a store](../how-to/write-a-store.md) shows both at work.",
+        ["Proxy", "Trouble", "Strike"],
+        module="sagafsm.testing.proxy",
+        head="sagafsm.testing.conformance",
+    ),
+    Page(
         "testing.md",
         "Testing sagas",
         "Importable from `sagafsm.testing`. Everything here runs on virtual time: no test sleeps.",
@@ -119,7 +128,7 @@ Written from the docstrings by `make docs`. Names are imported from `sagafsm`, u
 """
 
 # Users get these and never make one, so how they are made is not shown.
-MADE_BY_THE_ENGINE = {"SagaInstance", "Handle", "StepContext", "SagaFailed", "SagaStuck", "SagaNotFound"}
+MADE_BY_THE_ENGINE = {"SagaInstance", "Handle", "StepContext", "SagaFailed", "SagaStuck", "SagaNotFound", "Strike"}
 
 
 class Incomplete(Exception):

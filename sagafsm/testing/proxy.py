@@ -50,7 +50,7 @@ class Strike:
     ) -> None:
         self.trouble = trouble
         self.seconds = seconds
-        self.struck = 0
+        self.struck: int = 0
         self._first = first
         self._times = times
         self._per_connection = per_connection

@@ -13,8 +13,14 @@
         async def open_again(self, store):  # a second store on the same database; without it those tests are skipped
             ...
 
-Each test is named after one obligation of :mod:`sagafsm.store`. Needs ``pytest`` and ``pytest-asyncio``. No test waits
-for time to pass: leases are made with a time to live that is over already, due times lie in the past or far ahead.
+Each test is named after one obligation of ``sagafsm.store``. ``StoreConformance`` is what every store keeps;
+``WakeupConformance``, ``LimitsConformance`` and ``TwinConformance`` are for those that have that ability;
+``NetworkConformance`` is for those whose database is reached over a network, and breaks it.
+``sagafsm.testing.stateful`` has a state machine that asks any store and a memory store the same.
+
+Needs ``pytest`` and ``pytest-asyncio``. No test waits for leases to run out or for times to come: leases are made with a
+time to live that is over already, due times lie in the past or far ahead. ``patience`` says how many seconds pass before
+a test believes that something hangs.
 """
 
 from .appending import AppendConformance
