@@ -18,9 +18,9 @@ Each test is named after one obligation of ``sagafsm.store``. ``StoreConformance
 ``NetworkConformance`` is for those whose database is reached over a network, and breaks it.
 ``sagafsm.testing.stateful`` has a state machine that asks any store and a memory store the same.
 
-Needs ``pytest`` and ``pytest-asyncio``. No test waits for leases to run out or for times to come: leases are made with a
-time to live that is over already, due times lie in the past or far ahead. ``patience`` says how many seconds pass before
-a test believes that something hangs.
+Needs ``pytest`` and ``pytest-asyncio``. No test waits for leases to run out or for times to come: leases are made with
+a time to live that is over already, due times lie in the past or far ahead. ``patience`` says how many seconds pass
+before a test believes that something hangs.
 """
 
 from .appending import AppendConformance
