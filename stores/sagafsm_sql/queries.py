@@ -19,14 +19,18 @@ _SELECT = re.compile(r"/\* select \*/ (.+)")
 
 
 class Queries:
-    """The named statements of one dialect: ``queries["load"]``; ``queries.many("add_events", 64)`` for 64 rows."""
+    """The named statements of one dialect: ``queries["load"]``; ``queries.many("add_events", 64)`` for 64 rows.
 
-    def __init__(self, dialect: str) -> None:
+    ``schema``: what ``{schema}`` stands for in the files of a dialect that has schemas.
+    """
+
+    def __init__(self, dialect: str, *, schema: str = "") -> None:
         self.dialect = dialect
+        self._schema = schema
         self._statements: dict[str, str] = {}
         for file in (_SQL / dialect).iterdir():
             if file.name.endswith(".sql"):
-                _, *parts = _NAME.split(file.read_text("utf-8"))
+                _, *parts = _NAME.split(self.fill(file.read_text("utf-8")))
                 self._statements.update(
                     (name, body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)
                 )
@@ -36,6 +40,10 @@ class Queries:
 
     def __getitem__(self, name: str) -> str:
         return self._statements[name]
+
+    def fill(self, text: str) -> str:
+        """A text with the name of the schema in it."""
+        return text.replace("{schema}", self._schema) if self._schema else text
 
     def _many(self, name: str, rows: int) -> str:
         text = _ROWS.sub(lambda found: ", ".join([found[1]] * rows), self._statements[name])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from sagafsm.core.errors import SettingsError
 from sagafsm.store import Store
 
-DIALECTS = {"sqlite": "sqlite"}
+DIALECTS = {"postgresql": "postgresql", "sqlite": "sqlite"}
 """URL scheme -> the subpackage whose ``from_url`` makes the store."""
 
 

@@ -14,63 +14,65 @@ from sagafsm.core.lifecycle import SagaState
 from sagafsm.cursor import parse_cursor
 from sagafsm.store import Filter
 
-sagas = sa.table(
-    "sagas",
-    *map(
-        sa.column,
-        ("id", "type", "state", "stuck", "suspended", "correlation_id", "parent_id", "created_at", "finished_at"),
-    ),
-)
-saga_tags = sa.table("saga_tags", *map(sa.column, ("saga_id", "key", "value")))
-
+COLUMNS = ("id", "type", "state", "stuck", "suspended", "correlation_id", "parent_id", "created_at", "finished_at")
 TERMINAL = tuple(state.value for state in SagaState if state.terminal)
 
 
-def find_ids(where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
-    """The ids of the records that match, in the order of (creation time, id), beginning after ``cursor``."""
-    columns = sagas.c
-    query = sa.select(columns.id).order_by(columns.created_at, columns.id).limit(limit)
-    for condition in _rare(where):
-        query = query.where(sa.literal_column(condition))
-    for column, value in (
-        (columns.state, where.state),
-        (columns.type, where.saga_type),
-        (columns.stuck, where.stuck),
-        (columns.suspended, where.suspended),
-        (columns.parent_id, where.parent_id),
-    ):
-        if value is not None:
-            query = query.where(column == value)
-    if where.correlation_id is not None:
-        same = columns.correlation_id == where.correlation_id
-        differs: sa.ColumnElement[bool] = sa.literal_column("sagas.correlation_id <> sagas.id")
-        query = query.where(sa.or_(sa.and_(columns.id == where.correlation_id, same), sa.and_(same, differs)))
-    if where.older_than is not None:
-        query = query.where(columns.created_at < where.older_than)
-    if where.finished_before is not None:
-        query = query.where(columns.finished_at < where.finished_before)
-    for key, value in where.tags.items():
-        tagged = sa.select(saga_tags.c.saga_id).where(saga_tags.c.key == key, saga_tags.c.value == value)
-        query = query.where(columns.id.in_(tagged))
-    if cursor is not None:
-        created_at, saga_id = parse_cursor(cursor)
-        query = query.where(sa.tuple_(columns.created_at, columns.id) > (created_at, saga_id))
-    return query
+class Tables:
+    """``schema``: where the tables are, if they have to be named with it. ``flag``: how one says that a flag is set."""
+
+    def __init__(self, *, schema: str | None = None, flag: str = "{} = 1") -> None:
+        self._sagas = sa.table("sagas", *map(sa.column, COLUMNS), schema=schema)
+        self._tags = sa.table("saga_tags", *map(sa.column, ("saga_id", "key", "value")), schema=schema)
+        self._flag = flag
+
+    def find_ids(self, where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
+        """The ids of the records that match, in the order of (creation time, id), beginning after ``cursor``."""
+        columns, tags = self._sagas.c, self._tags.c
+        query = sa.select(columns.id).order_by(columns.created_at, columns.id).limit(limit)
+        for condition in self._rare(where):
+            query = query.where(sa.literal_column(condition))
+        for column, value in (
+            (columns.state, where.state),
+            (columns.type, where.saga_type),
+            (columns.stuck, where.stuck),
+            (columns.suspended, where.suspended),
+            (columns.parent_id, where.parent_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if where.correlation_id is not None:
+            same = columns.correlation_id == where.correlation_id
+            differs: sa.ColumnElement[bool] = sa.literal_column("sagas.correlation_id <> sagas.id")
+            query = query.where(sa.or_(sa.and_(columns.id == where.correlation_id, same), sa.and_(same, differs)))
+        if where.older_than is not None:
+            query = query.where(columns.created_at < where.older_than)
+        if where.finished_before is not None:
+            query = query.where(columns.finished_at < where.finished_before)
+        for key, value in where.tags.items():
+            tagged = sa.select(tags.saga_id).where(tags.key == key, tags.value == value)
+            query = query.where(columns.id.in_(tagged))
+        if cursor is not None:
+            created_at, saga_id = parse_cursor(cursor)
+            query = query.where(sa.tuple_(columns.created_at, columns.id) > (created_at, saga_id))
+        return query
+
+    def _rare(self, where: Filter) -> Iterator[str]:
+        """The conditions for which there are partial indexes.
+
+        Written out, not as parameters: such an index is used only where its own condition can be seen in the query.
+        """
+        terminal = ", ".join(repr(state) for state in TERMINAL)
+        if where.live is False or where.finished_before is not None:
+            yield f"sagas.state IN ({terminal})"
+        if where.live or (where.state is not None and where.state not in TERMINAL):
+            yield f"sagas.state NOT IN ({terminal})"
+        if where.state == SagaState.FAILED.value:
+            yield f"sagas.state = {SagaState.FAILED.value!r}"
+        if where.stuck:
+            yield self._flag.format("sagas.stuck")
+        if where.suspended:
+            yield self._flag.format("sagas.suspended")
 
 
-def _rare(where: Filter) -> Iterator[str]:
-    """The conditions for which there are partial indexes.
-
-    Written out, not as parameters: such an index is used only where its own condition can be seen in the query.
-    """
-    terminal = ", ".join(repr(state) for state in TERMINAL)
-    if where.live is False or where.finished_before is not None:
-        yield f"sagas.state IN ({terminal})"
-    if where.live or (where.state is not None and where.state not in TERMINAL):
-        yield f"sagas.state NOT IN ({terminal})"
-    if where.state == SagaState.FAILED.value:
-        yield f"sagas.state = {SagaState.FAILED.value!r}"
-    if where.stuck:
-        yield "sagas.stuck = 1"
-    if where.suspended:
-        yield "sagas.suspended = 1"
+find_ids = Tables().find_ids

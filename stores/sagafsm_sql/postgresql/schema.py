@@ -1,0 +1,152 @@
+"""Creates the schema and brings it up to date.
+
+What must stay true: the version stands in the database and changes in the same transaction as the tables, so an
+interrupted migration leaves the old version whole; the version is read again under the lock, so of several processes
+that begin at once one migrates and the others find it done. The lock belongs to a transaction, because one that belongs
+to a session would stay behind a pooler. Nobody waits inside a statement for the lock: an index that is being built
+concurrently waits for all statements that began before, and both would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from sagafsm.core.errors import SettingsError, StoreCorrupt, StoreTooNew, StoreUnavailable
+
+from ..queries import Queries
+from .driver import Connection
+from .options import Options
+from .pool import connect, part
+
+META = 'CREATE TABLE {schema}.saga_meta (key text COLLATE "C" NOT NULL PRIMARY KEY, value text NOT NULL)'
+PATIENCE = 600.0  # seconds to wait for another process that migrates: an index on a large table takes its time
+FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
+LOCK_TIMEOUT = "10s"
+"""For a table that is to be changed: whoever waits for it makes everybody else wait too."""
+
+_CONCURRENTLY = re.compile(r"^(?:CREATE(?: UNIQUE)?|DROP) INDEX CONCURRENTLY IF (?:NOT )?EXISTS (\S+)", re.MULTILINE)
+
+
+class Schema:
+    """The schema of one database; ``target`` is the version to reach (the newest; tests ask for older ones)."""
+
+    def __init__(self, queries: Queries, options: Options, *, target: int | None = None) -> None:
+        self._queries = queries
+        self._options = options
+        self.migrations: list[tuple[int, str, str]] = queries.migrations()
+        self.target = self.migrations[-1][0] if target is None else target
+
+    async def bring_up_to_date(self, connection: Connection) -> None:
+        """Run the migrations that are missing. Raises StoreTooNew where a newer sagafsm has been here."""
+        if await self.check(connection) == self.target:
+            return
+        for number, _, text in self.migrations[: self.target]:
+            async with self._alone(connection):
+                found = await self.check(connection)
+                if found < number:
+                    if found == 0:
+                        await self._begin(connection)
+                    await self._run(connection, text)
+                    await connection.execute(
+                        self._queries.fill("INSERT INTO {schema}.saga_meta VALUES ('schema_version', $1) "
+                                           "ON CONFLICT (key) DO UPDATE SET value = excluded.value"), str(number)
+                    )  # fmt: skip
+
+    async def require(self, connection: Connection) -> None:
+        """Raise StoreUnavailable unless the schema is up to date."""
+        found = await self.check(connection)
+        if found != self.target:
+            raise StoreUnavailable(
+                f"schema '{self._options.schema}' of {self._options.where} is at version {found}, and {self.target} is "
+                "needed; open the store once with migrate=True (setup() does so by default)"
+            )
+
+    async def check(self, connection: Connection) -> int:
+        """The version found, 0 for none."""
+        table = self._queries.fill("{schema}.saga_meta")
+        if await connection.fetchval("SELECT to_regclass($1) IS NULL", table):
+            return 0
+        value = await connection.fetchval(f"SELECT value FROM {table} WHERE key = 'schema_version'")  # noqa: S608
+        if value is None or not value.isdigit():
+            raise StoreCorrupt(
+                f"schema '{self._options.schema}' of {self._options.where} has a table saga_meta without a "
+                "schema_version; restore a backup"
+            )
+        if int(value) > self.migrations[-1][0]:
+            raise StoreTooNew(
+                f"schema '{self._options.schema}' of {self._options.where} has version {value}; this sagafsm knows up "
+                f"to {self.migrations[-1][0]}: upgrade sagafsm here"
+            )
+        return int(value)
+
+    @asynccontextmanager
+    async def _alone(self, connection: Connection) -> AsyncIterator[None]:
+        """A transaction in which no other process migrates this schema."""
+        clock = asyncio.get_running_loop().time
+        give_up_at, pause = clock() + PATIENCE, FIRST_LOOK
+        while True:
+            async with connection.transaction(isolation="read_committed"):
+                if await connection.fetchval(
+                    "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"sagafsm {self._options.schema}"
+                ):
+                    yield
+                    return
+            if clock() > give_up_at:
+                raise StoreUnavailable(
+                    f"another process has been migrating schema '{self._options.schema}' of {self._options.where} for "
+                    f"{PATIENCE:g} s; look for it in pg_stat_activity"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_LOOK)
+
+    async def _begin(self, connection: Connection) -> None:
+        name = self._options.schema
+        if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", name):
+            await connection.execute(self._queries.fill("CREATE SCHEMA {schema}"))
+        taken = await connection.fetchval(
+            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) "
+            r"AND (relname = 'sagas' OR relname LIKE 'saga\_%') LIMIT 1",
+            name,
+        )
+        if taken:
+            raise SettingsError(
+                f"schema '{name}' of {self._options.where} has a '{taken}' that sagafsm did not make; give sagafsm a "
+                "schema of its own: '?schema=NAME'"
+            )
+        await connection.execute(self._queries.fill(META))
+
+    async def _run(self, connection: Connection, text: str) -> None:
+        if _CONCURRENTLY.search(text):
+            await self._build_indexes(text)
+            return
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        await connection.execute(self._queries.fill(text))
+
+    async def _build_indexes(self, text: str) -> None:
+        """Each statement outside of a transaction, beside the one that holds the lock."""
+        connection = await connect(self._options, prepared=False, patient=True)
+        try:
+            for statement in statements(self._queries.fill(text)):
+                found = _CONCURRENTLY.search(statement)
+                # What an interrupted build leaves is an index that is kept up to date and never used.
+                if found and await self._is_invalid(connection, found[1]):
+                    await connection.execute(f"DROP INDEX CONCURRENTLY {found[1]}")
+                await connection.execute(statement)
+        finally:
+            await part(connection)
+
+    async def _is_invalid(self, connection: Connection, index: str) -> bool:
+        name = index if "." in index else self._queries.fill("{schema}.") + index
+        return bool(
+            await connection.fetchval(
+                "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", name
+            )
+        )  # fmt: skip
+
+
+def statements(text: str) -> Sequence[str]:
+    """The statements of a file that builds indexes: no semicolon is anything but an end in there."""
+    return [part.strip() for part in text.split(";") if re.search(r"^\s*\w", part, re.MULTILINE)]
