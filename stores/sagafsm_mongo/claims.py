@@ -10,30 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import attrs
-
+from sagafsm.core.errors import OutcomeUnknown, StoreError
 from sagafsm.store import Claim, StoredSaga
 
 from .database import SAGAS, Database, Document
 from .documents import LIVE, texts
 from .leases import Leases
 from .reading import Reader
-
-REMEMBERED = 120.0  # seconds for which a claim of unknown outcome may still turn out to have been one
-
-
-@attrs.define(eq=False)
-class Doubt:
-    """A claim while nobody knows what it took. ``name`` is left in the sagas that it takes."""
-
-    worker_id: str
-    name: int = attrs.field(factory=lambda: random.getrandbits(63))
-    saga_ids: Sequence[str] = ()
-    until: float = 0.0
 
 
 class Claims:
@@ -43,17 +29,9 @@ class Claims:
         self._database = database
         self._leases = leases
         self._reader = reader
-        self._doubts: list[Doubt] = []
 
-    def doubt(self, doubt: Doubt) -> None:
-        """The worker was not told what this claim took: its next one looks for it."""
-        if doubt.saga_ids:
-            doubt.until = time.monotonic() + REMEMBERED
-            self._doubts.append(doubt)
-
-    async def claim(self, doubt: Doubt, kinds: Sequence[str], limit: int, saga_ids: Sequence[str] | None) -> Claim:
+    async def claim(self, worker_id: str, kinds: Sequence[str], limit: int, saga_ids: Sequence[str] | None) -> Claim:
         """What the worker gets, and what it should know."""
-        worker_id = doubt.worker_id
         limit, kinds = max(limit, 0), texts(kinds)
         leases, now = await self._leases.look()
         if now is None or leases.get(worker_id, now) <= now:
@@ -67,7 +45,7 @@ class Claims:
         others = {owner: until for owner, until in alive.items() if owner != worker_id}
         next_due = await self._next_due(next_due, others, kinds)
         still = {"state": {"$in": LIVE}} if saga_ids is not None else {"due_at": {"$lte": now}}
-        sagas = await self._take(doubt, candidates, still)
+        sagas = await self._take(worker_id, candidates, still)
         left = None if next_due is None else max(next_due - now, 0.0)
         return Claim(sagas=sagas, attention=attention, next_due=left, now=now)
 
@@ -108,27 +86,22 @@ class Claims:
         rest = (document["due_at"] for document in found if document["_id"] not in taken)
         return due_now, next(rest, None)
 
-    async def _take(self, doubt: Doubt, candidates: Sequence[Document], still: Mapping[str, Any]) -> list[StoredSaga]:
+    async def _take(self, worker_id: str, candidates: Sequence[Document], still: Mapping[str, Any]) -> list[StoredSaga]:
         """Take those that are still as they were found, and that ``still`` holds of."""
-        self._doubts = [earlier for earlier in self._doubts if earlier.until > time.monotonic()]
-        worker_id, name = doubt.worker_id, doubt.name
+        name = random.getrandbits(63)
         taking = {"$set": {"owner": worker_id, "attention": False, "claim": name}, "$inc": {"fence": 1}}
         updates = [
             {"q": {"_id": each["_id"], "fence": each["fence"], "owner": each.get("owner"), **still}, "u": taking}
             for each in candidates
         ]
-        # What an earlier claim took without being told of it is the worker's, so nobody else would ever take it.
-        updates += [
-            {"q": {"_id": saga_id, "owner": worker_id, "claim": earlier.name}, "u": {"$set": {"claim": name}}}
-            for earlier in self._doubts
-            for saga_id in earlier.saga_ids
-            if earlier.worker_id == worker_id
-        ]
-        doubt.saga_ids = list(dict.fromkeys(update["q"]["_id"] for update in updates))
         if not (await self._database.write("update", SAGAS, updates))["n"]:
             return []
-        sagas = await self._reader.load({"_id": {"$in": doubt.saga_ids}, "claim": name})
-        return [sagas[saga_id] for saga_id in doubt.saga_ids if saga_id in sagas]
+        saga_ids = [each["_id"] for each in candidates]
+        try:
+            sagas = await self._reader.load({"_id": {"$in": saga_ids}, "claim": name})
+        except StoreError as exc:
+            raise OutcomeUnknown(f"sagas were claimed, but cannot be read: {exc}") from exc
+        return [sagas[saga_id] for saga_id in saga_ids if saga_id in sagas]
 
     async def _next_due(self, best: float | None, others: Mapping[str, float], kinds: Sequence[str]) -> float | None:
         """The earliest of ``best`` and of what others own: that can be taken when their lease has run out."""

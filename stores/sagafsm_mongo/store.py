@@ -26,7 +26,7 @@ from sagafsm.store import (
 )
 from sagafsm.supports import Permit
 
-from .claims import Claims, Doubt
+from .claims import Claims
 from .database import Database
 from .documents import texts
 from .finding import Finder
@@ -131,12 +131,7 @@ class MongoStore:
         self, worker_id: str, kinds: Sequence[str], *, limit: int, saga_ids: Sequence[str] | None = None
     ) -> Claim:
         parts = self._parts
-        doubt = Doubt(worker_id)
-        try:
-            return await parts.to_the_end(parts.claims.claim(doubt, kinds, limit, saga_ids))
-        except BaseException:
-            parts.claims.doubt(doubt)
-            raise
+        return await parts.to_the_end(parts.claims.claim(worker_id, kinds, limit, saga_ids))
 
     async def release(self, saga_id: str, *, worker_id: str, fence: int) -> bool:
         parts = self._parts
