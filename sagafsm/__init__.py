@@ -15,7 +15,9 @@ from .core.errors import (
     SagaError,
     SagaFailed,
     SagaFinished,
+    SagaMoved,
     SagaNotFound,
+    SagaPurged,
     SagaStuck,
     SettingsError,
     StoreCorrupt,
@@ -32,12 +34,14 @@ from .core.operations import Operations
 from .core.probe import Probe
 from .core.retry import RetryPolicy
 from .declare import Saga, sleep, step, subsaga, wait_for
+from .moving import read_archive
 from .runtime.blocking import SyncOrchestrator
 from .runtime.context import StepContext
 from .runtime.handle import Handle
 from .runtime.hooks import StepOutcome
 from .runtime.orchestrator import Orchestrator
 from .runtime.settings import Settings
+from .runtime.transfer import copy_sagas
 from .store import Store, open_store
 
 __all__ = [
@@ -67,7 +71,9 @@ __all__ = [
     "SagaFailed",
     "SagaFinished",
     "SagaInstance",
+    "SagaMoved",
     "SagaNotFound",
+    "SagaPurged",
     "SagaState",
     "SagaStuck",
     "Sequence",
@@ -89,7 +95,9 @@ __all__ = [
     "Unknown",
     "WaitFor",
     "Waiting",
+    "copy_sagas",
     "open_store",
+    "read_archive",
     "sleep",
     "step",
     "subsaga",

@@ -20,7 +20,8 @@ NAMES = """
     RetryPolicy StepContext Rejected Unknown
     Limit Orchestrator SyncOrchestrator Handle Delivery StepOutcome Settings Store open_store
     SagaInstance SagaState StepView StepState Event Failure Waiting
-    SagaError DefinitionError DefinitionWarning InvalidInput ResultNotStorable SagaNotFound SagaConflict SagaFinished
+    SagaError DefinitionError DefinitionWarning InvalidInput ResultNotStorable SagaNotFound SagaConflict SagaPurged
+    SagaFinished SagaMoved copy_sagas read_archive
     PastPivot SagaFailed SagaStuck StoreError StoreUnavailable OutcomeUnknown StoreCorrupt StoreTooNew SettingsError
 """.split()
 

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from ..core.errors import SagaError
 from ..core.secrets import redact
-from . import drawing, looking, operating, running, tending
+from . import drawing, looking, moving, operating, running, tending
 from .exits import Exit, exit_of_error
 from .output import complain
 
@@ -115,7 +115,7 @@ PANELS = {
         operating.complete_step,
         operating.fail_step,
     ),
-    "Look after a store": (tending.doctor, tending.purge, tending.migrate),
+    "Look after a store": (tending.doctor, tending.migrate, tending.purge, moving.archive, moving.copy),
 }
 for panel, verbs in PANELS.items():
     for verb in verbs:

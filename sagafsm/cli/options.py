@@ -30,6 +30,15 @@ App = Annotated[
         show_default=False,
     ),
 ]
+KeepIds = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-ids",
+        metavar="SPAN",
+        help="How long their ids stay taken. Default: SAGAFSM_KEEP_IDS, else 30 days.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Actor = Annotated[
     str | None,

@@ -74,9 +74,12 @@ def purge(
     store: options.Store = None,
     limit: Annotated[int | None, typer.Option(help="Delete at most so many.", min=1, show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    keep_ids: options.KeepIds = None,
     json: options.Json = False,
 ) -> None:
     """Delete sagas that have ended, each with its whole history. Unfinished ones are never touched.
+
+    Their ids stay taken for a while, so that a start that comes late does not run a saga again.
 
     Public method: Orchestrator.purge.
     """
@@ -85,9 +88,10 @@ def purge(
     from .output import print_json
 
     seconds = parse_duration(older_than)
+    kept = None if keep_ids is None else parse_duration(keep_ids)
     count = with_store(
         Place.of(store),
-        lambda orchestrator: orchestrator.purge(finished_before=seconds, limit=limit, dry_run=dry_run),
+        lambda orchestrator: orchestrator.purge(finished_before=seconds, limit=limit, dry_run=dry_run, keep_ids=kept),
     )
     if json:
         print_json({"purged": 0 if dry_run else count, "found": count, "dry_run": dry_run})

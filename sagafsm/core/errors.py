@@ -8,6 +8,7 @@
     ├── ResultNotStorable      a step returned what cannot be stored as JSON (also a TypeError)
     ├── SagaNotFound           no saga has that id (also a LookupError)
     ├── SagaConflict           that id belongs to another definition or another input
+    │   └── SagaPurged         that id belonged to a saga that ended and was purged; it is not free yet
     ├── SagaFinished           the saga is completed: it can no longer be aborted
     ├── PastPivot              the point of no return is reached: only forward from here
     ├── SagaFailed             the saga ended ``failed``; carries ``.instance``
@@ -16,6 +17,7 @@
     └── StoreError
         ├── StoreUnavailable   certainly not applied: trying again is safe
         ├── OutcomeUnknown     maybe applied: read before you write again
+        ├── SagaMoved          the saga is in another store now, or still on its way to this one
         ├── StoreCorrupt       what is stored cannot be read; it is left as it is
         └── StoreTooNew        what is stored was written by a newer sagafsm
 
@@ -68,6 +70,26 @@ class SagaConflict(SagaError):
     """The saga id is taken by a saga of another definition or with another input."""
 
 
+class SagaPurged(SagaConflict):
+    """The saga id belonged to a saga that has ended and was purged or archived; it stays taken for a while.
+
+    ``same``: that saga had the same definition and input, so this start is most likely a late duplicate of one that is
+    done, and can be passed over.
+    """
+
+    def __init__(self, saga_id: str, same: bool) -> None:
+        if same:
+            told = "by the same definition with the same input; there is nothing left to do"
+        else:
+            told = "by another definition or with another input; use another id"
+        super().__init__(f"saga id {saga_id!r} was used before {told} (that saga has ended and was purged)")
+        self.saga_id = saga_id
+        self.same = same
+
+    def __reduce__(self) -> tuple[type[SagaPurged], tuple[str, bool]]:
+        return SagaPurged, (self.saga_id, self.same)
+
+
 class SagaFinished(SagaError):
     """The saga is completed; what was asked for is only possible before that."""
 
@@ -106,6 +128,10 @@ class StoreUnavailable(StoreError):
 
 class OutcomeUnknown(StoreError):
     """The store may or may not have applied the write; the engine reads the log to find out."""
+
+
+class SagaMoved(StoreError):
+    """The saga is not to be touched in this store: it was moved to another one, or is still on its way to this one."""
 
 
 class StoreCorrupt(StoreError):

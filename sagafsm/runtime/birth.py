@@ -17,7 +17,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.decider import decide, next_wake
 from ..core.definition import SagaDefinition
-from ..core.errors import InvalidInput, OutcomeUnknown, SagaConflict, StoreError
+from ..core.errors import InvalidInput, OutcomeUnknown, SagaConflict, SagaPurged, StoreError
 from ..core.fold import evolve
 from ..core.progress import Progress
 from ..store import Birth, Committed, Duplicate, Exists, check_id
@@ -66,7 +66,7 @@ async def create_saga(
     """Store a new saga; where it stands, and whether it is new (False: the very same one existed already).
 
     ``begin``: it is to run, here (``run_here``: the first calls begin with this append) or wherever a worker is.
-    Raises SagaConflict where the id belongs to another.
+    Raises SagaConflict where the id belongs to another, SagaPurged where it belonged to one that is gone.
     """
     now = engine.clock() if engine.lease_holds() else await engine.store.now()
     started = e.SagaStarted(
@@ -127,6 +127,8 @@ async def create_saga(
     finally:
         engine.unborn.discard(saga_id)
     if isinstance(result, Exists):
+        if result.purged:
+            raise SagaPurged(saga_id, result.same)
         if result.same:
             return progress, False
         raise SagaConflict(

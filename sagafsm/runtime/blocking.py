@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -21,9 +22,10 @@ from ..core.events import Event
 from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 from ..core.retry import RetryPolicy
+from ..moving import Archived
 from ..store import Store
 from .diagnosis import Diagnosis
-from .handle import Handle
+from .handle import SyncHandle
 from .inspection import Remedy, Stats
 from .orchestrator import Orchestrator
 from .session import Definable, refuse_fork
@@ -31,27 +33,6 @@ from .settings import DRAIN_TIMEOUT, LEASE, POLL_INTERVAL, Settings
 
 T = TypeVar("T")
 LOOK_UP = 0.2  # seconds
-
-
-class SyncHandle:
-    """A started saga. ``created`` is false where the very same saga existed already."""
-
-    def __init__(self, owner: SyncOrchestrator, handle: Handle) -> None:
-        self._owner = owner
-        self._handle = handle
-        self.saga_id = handle.saga_id
-        self.created = handle.created
-
-    def result(self, timeout: float | None = None) -> SagaInstance:
-        """See :meth:`Handle.result`."""
-        return self._owner._wait(self._handle.result(timeout))
-
-    def instance(self) -> SagaInstance:
-        """See :meth:`Handle.instance`."""
-        return self._owner._wait(self._handle.instance())
-
-    def __repr__(self) -> str:
-        return f"<SyncHandle {self.saga_id}>"
 
 
 class SyncOrchestrator:
@@ -343,9 +324,40 @@ class SyncOrchestrator:
         while (saga := self._wait(_next(sagas))) is not None:
             yield saga
 
-    def purge(self, *, finished_before: float, limit: int | None = None, dry_run: bool = False) -> int:
+    def purge(
+        self,
+        *,
+        finished_before: float,
+        limit: int | None = None,
+        dry_run: bool = False,
+        keep_ids: float | None = None,
+    ) -> int:
         """See :meth:`Orchestrator.purge`."""
-        return self._wait(self._orchestrator.purge(finished_before=finished_before, limit=limit, dry_run=dry_run))
+        return self._wait(
+            self._orchestrator.purge(finished_before=finished_before, limit=limit, dry_run=dry_run, keep_ids=keep_ids)
+        )
+
+    def archive(
+        self,
+        *,
+        finished_before: float,
+        to: str | Path,
+        limit: int | None = None,
+        keep_ids: float | None = None,
+        compress: bool = False,
+        progress: Callable[[Archived], None] | None = None,
+    ) -> Archived:
+        """See :meth:`Orchestrator.archive`. ``progress`` is called in another thread."""
+        return self._wait(
+            self._orchestrator.archive(
+                finished_before=finished_before,
+                to=to,
+                limit=limit,
+                keep_ids=keep_ids,
+                compress=compress,
+                progress=progress,
+            )
+        )
 
     def definition_for(self, saga_id: str) -> SagaDefinition:
         """See :meth:`Orchestrator.definition_for`."""

@@ -23,6 +23,7 @@ from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..core.step import Handler, StepDefinition, StepKind
 from ..core.turn import Surroundings
+from ..moving import refuse_moved
 from ..store import Store, StoredSaga
 from .driver import Driver
 from .environment import Environment, StoreClock
@@ -133,7 +134,8 @@ class Engine:
         return None if snapshot is None else decode_snapshot(stored.record.saga_id, snapshot.data)
 
     def progress_of(self, stored: StoredSaga) -> Progress:
-        """Where a stored saga stands. Raises StoreCorrupt or StoreTooNew."""
+        """Where a stored saga stands. Raises StoreCorrupt or StoreTooNew; SagaMoved where it is elsewhere."""
+        refuse_moved(stored.record)
         return replay(stored.record.saga_id, stored.events, self.snapshot_of(stored))
 
     def _condition(self, spec: StepDefinition, progress: Progress) -> bool | e.Failure:

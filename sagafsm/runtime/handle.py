@@ -9,6 +9,7 @@ from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 
 if TYPE_CHECKING:
+    from .blocking import SyncOrchestrator
     from .orchestrator import Orchestrator
 
 
@@ -39,3 +40,24 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"<Handle {self.saga_id}>"
+
+
+class SyncHandle:
+    """A started saga. ``created`` is false where the very same saga existed already."""
+
+    def __init__(self, owner: SyncOrchestrator, handle: Handle) -> None:
+        self._owner = owner
+        self._handle = handle
+        self.saga_id = handle.saga_id
+        self.created = handle.created
+
+    def result(self, timeout: float | None = None) -> SagaInstance:
+        """See :meth:`Handle.result`."""
+        return self._owner._wait(self._handle.result(timeout))
+
+    def instance(self) -> SagaInstance:
+        """See :meth:`Handle.instance`."""
+        return self._owner._wait(self._handle.instance())
+
+    def __repr__(self) -> str:
+        return f"<SyncHandle {self.saga_id}>"

@@ -1,4 +1,4 @@
-"""Looking at a whole store: how many sagas are where, what is stuck and what would mend it, what could be purged.
+"""Looking at a whole store: how many sagas are where, what is stuck and what would mend it.
 
 What must stay true: nothing here writes. What would mend a stuck saga is found by asking the core's own rules, so it
 is never advice that would be refused.
@@ -18,13 +18,13 @@ from ..core.errors import SagaError, StoreError
 from ..core.instance import SagaInstance, iso
 from ..core.lifecycle import SagaState, StepState
 from ..core.progress import Progress
-from ..store import Count, Filter
+from ..moving import mark_of
+from ..store import Count
 from .outside import definition_for, read
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-PAGE = 500
 TERMINAL = ("completed", "failed")
 
 
@@ -120,6 +120,8 @@ async def remedies(engine: Engine, saga: SagaInstance) -> list[Remedy]:
     if not saga.stuck:
         return []
     if saga.problem is not None:
+        if mark_of((await read(engine, saga.saga_id)).record) is not None:
+            return []  # whatever there is to mend is to be mended where it is
         meaning = "after the cause is mended (upgrade, or restore the log from a backup): take it up again"
         return [Remedy(verb="retry", saga_id=saga.saga_id, meaning=meaning)]
     if saga.progress.stuck_child is not None:
@@ -167,18 +169,3 @@ def _accepted(engine: Engine, definition: SagaDefinition, progress: Progress) ->
     if accepts(c.AbortAsked(reason=who["reason"], actor=who["actor"])):
         found.append(remedy("abort", "give up: undo what was done"))
     return found
-
-
-async def purgeable(engine: Engine, finished_before: float, limit: int | None) -> int:
-    """How many sagas ended more than ``finished_before`` seconds ago (counted up to ``limit``)."""
-    before = await engine.store.now() - finished_before
-    found = 0
-    for state in TERMINAL:
-        cursor: str | None = None
-        while limit is None or found < limit:
-            page = await engine.store.find(Filter(state=state, older_than=before), cursor=cursor, limit=PAGE)
-            found += sum(record.finished_at is not None and record.finished_at < before for record in page.records)
-            cursor = page.cursor
-            if cursor is None:
-                break
-    return found if limit is None else min(found, limit)

@@ -1,4 +1,4 @@
-"""Looking at sagas: one, many, all of them in numbers; and clearing away those that are long done.
+"""Looking at sagas: one, many, all of them in numbers.
 
 What must stay true: looking changes nothing.
 """
@@ -65,15 +65,6 @@ class Looking(Session):
             older_than=None if older_than is None else self._engine.clock() - older_than,
         )
         return self._reader.find(where, limit)
-
-    async def purge(self, *, finished_before: float, limit: int | None = None, dry_run: bool = False) -> int:
-        """Delete sagas that ended more than ``finished_before`` seconds ago, each whole; return how many.
-
-        ``dry_run`` only counts them.
-        """
-        if dry_run:
-            return await inspection.purgeable(self._engine, finished_before, limit)
-        return await self._reader.purge(finished_before, limit)
 
     async def definition_for(self, saga_id: str) -> SagaDefinition:
         """The definition that a saga runs by; without functions where only the store remembers it."""

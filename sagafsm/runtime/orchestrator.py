@@ -16,6 +16,7 @@ from ..declare import definition_of
 from ..store import check_id
 from .birth import check_tags, create_saga
 from .handle import Handle
+from .keeping import Keeping
 from .looking import Looking
 from .operating import Operating
 from .outside import awaken
@@ -23,7 +24,7 @@ from .reading import patience
 from .session import Definable
 
 
-class Orchestrator(Operating, Looking):
+class Orchestrator(Operating, Looking, Keeping):
     """Runs sagas on a store.
 
     ``store``: a URL (``sqlite:///sagas.db``, ``memory://``, …) or a Store. ``sagas``: the definitions this process
@@ -90,7 +91,7 @@ class Orchestrator(Operating, Looking):
     ) -> str:
         """Store a saga as ``started`` and run nothing; return its id. It waits for ``execute`` or ``start``.
 
-        Raises InvalidInput, SagaConflict where the id belongs to another saga.
+        Raises InvalidInput, SagaConflict where the id belongs to another saga, SagaPurged where that one is gone.
         """
         created, _ = await self._create(saga, data, saga_id, correlation_id, tags, begin=False)
         return created
@@ -107,8 +108,9 @@ class Orchestrator(Operating, Looking):
     ) -> Handle:
         """Store a saga and run it in the background. The same id, definition and input: the saga that exists.
 
-        Raises InvalidInput, and SagaConflict where the id belongs to another saga (with ``on_conflict="raise"`` also
-        to an identical one).
+        Raises InvalidInput; SagaConflict where the id belongs to another saga (with ``on_conflict="raise"`` also to an
+        identical one); SagaPurged where it belonged to one that has ended and is gone, whatever ``on_conflict`` says:
+        there is nothing to return. A late duplicate has ``.same`` true and can be passed over.
         """
         if on_conflict not in ("return", "raise"):
             raise InvalidInput(f"on_conflict is 'return' or 'raise', not {on_conflict!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 PAGE = 200
+LOADED_AT_ONCE = 25
+"""Sagas whose logs lie in memory together."""
+
 FIRST_LOOK, LAST_LOOK = 0.02, 1.0
 
 
@@ -43,31 +46,26 @@ class Reader:
         engine, cursor, left = self._engine, None, limit
         while left is None or left > 0:
             page = await engine.store.find(where, cursor=cursor, limit=PAGE if left is None else min(PAGE, left))
-            stored = await engine.store.load([record.saga_id for record in page.records])
-            for record in page.records:
-                if record.saga_id not in stored:
-                    continue  # purged since
-                try:
-                    yield engine.instance(engine.progress_of(stored[record.saga_id]))
-                except StoreError as exc:
-                    yield SagaInstance(_from_record(record), problem=str(exc))
+            for start in range(0, len(page.records), LOADED_AT_ONCE):
+                async for instance in self._instances(page.records[start : start + LOADED_AT_ONCE]):
+                    yield instance
             if left is not None:
                 left -= len(page.records)
             cursor = page.cursor
             if cursor is None:
                 return
 
-    async def purge(self, finished_before: float, limit: int | None) -> int:
-        """Delete in bounded batches, so that nobody waits long behind one."""
-        before = await self._engine.store.now() - finished_before
-        purged = 0
-        while limit is None or purged < limit:
-            batch = 500 if limit is None else min(500, limit - purged)
-            count = await self._engine.store.purge(before, limit=batch)
-            purged += count
-            if count < batch:
-                break
-        return purged
+    async def _instances(self, records: Sequence[Record]) -> AsyncIterator[SagaInstance]:
+        engine = self._engine
+        stored = await engine.store.load([record.saga_id for record in records])
+        for record in records:
+            saga = stored.get(record.saga_id)
+            if saga is None:
+                continue  # purged since
+            try:
+                yield engine.instance(engine.progress_of(saga))
+            except StoreError as exc:
+                yield SagaInstance(_from_record(record), problem=str(exc))
 
     # --- waiting ---
 

@@ -105,7 +105,8 @@ class Settings:
 
     ``namespace``: goes into every idempotency key. ``env``: dev, prod, … (shown, not used).
     ``retry_*`` and ``compensation_max_attempts``: policies where neither step, saga nor orchestrator names one.
-    ``payload_limit``: bytes of an input or a result.
+    ``payload_limit``: bytes of an input or a result. ``retention``: seconds after which workers purge what has ended
+    (0: never). ``keep_ids``: seconds for which the ids of purged sagas stay taken.
 
     ``concurrency``: sagas in flight in one process. ``threads``: for steps that are not async. ``lease``,
     ``poll_interval``, ``drain_timeout``: as the arguments of :class:`~sagafsm.Orchestrator`, which win.
@@ -129,6 +130,8 @@ class Settings:
     concurrency: int = attrs.field(default=1000, validator=_positive)
     threads: int = attrs.field(default=64, validator=_positive)
     payload_limit: int = attrs.field(default=1_048_576, validator=_positive)
+    retention: float = attrs.field(default=0.0, validator=_from(0))
+    keep_ids: float = attrs.field(default=30 * 86_400.0, validator=_from(0))
     lease: float = attrs.field(default=float(LEASE), validator=_positive)
     poll_interval: float = attrs.field(default=float(POLL_INTERVAL), validator=_positive)
     drain_timeout: float = attrs.field(default=float(DRAIN_TIMEOUT), validator=_from(0))

@@ -18,6 +18,7 @@ from ..supports import SupportsWakeups
 from .driver import Driver, LostOwnership
 from .engine import Engine
 from .outside import park_unreadable
+from .retention import retain
 
 LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
@@ -46,6 +47,9 @@ class Worker:
         if self._polling:
             await self.ensure_lease()
             self._spawn(self._poll(), "sagafsm worker")
+            settings = self._engine.settings
+            if settings.retention > 0:
+                self._spawn(retain(self._engine, settings.retention, settings.keep_ids), "sagafsm retention")
             if isinstance(self._engine.store, SupportsWakeups):
                 self._spawn(self._listen(self._engine.store), "sagafsm wake-ups")
 

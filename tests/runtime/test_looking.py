@@ -100,7 +100,7 @@ async def test_the_history_has_every_event_in_order(orchestrator):
 
 
 async def test_purge_deletes_what_is_long_done_and_nothing_else(orchestrator):
-    assert await orchestrator.purge(finished_before=250) == 1
+    assert await orchestrator.purge(finished_before=250, keep_ids=0) == 1
     with pytest.raises(SagaNotFound):
         await orchestrator.get("good")
     assert await orchestrator.purge(finished_before=0) == 1

@@ -1,0 +1,130 @@
+"""Where archives lie: a folder here, or a place that ``fsspec`` can reach (``s3://``, ``gs://``, ``az://``, …).
+
+What must stay true: when ``write`` returns, the file is there, whole and for good, under its name; before that,
+nothing is. A file is written once and never appended to, for object stores cannot do that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core.errors import SettingsError, StoreUnavailable
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+class Folder(Protocol):
+    """A folder of archive files."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, replacing one of that name. Raises StoreUnavailable."""
+        ...
+
+    def files(self) -> list[str]:
+        """The archive files in it, by name; the one file where the folder is a file."""
+        ...
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file, piece by piece."""
+        ...
+
+
+class LocalFolder:
+    """A folder of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, name: str, data: bytes) -> None:
+        target = self._path / name
+        unfinished = target.with_name(f"{name}.unfinished")
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+            _sync(self._path)
+        except OSError as exc:
+            raise StoreUnavailable(f"the archive {target} cannot be written: {exc}; nothing was purged for it") from exc
+
+    def files(self) -> list[str]:
+        if self._path.is_file():
+            return [""]
+        if not self._path.is_dir():
+            raise StoreUnavailable(f"there is no archive at {self._path}")
+        return sorted(path.name for path in self._path.iterdir() if path.name.endswith(SUFFIXES))
+
+    def read(self, name: str) -> Iterator[bytes]:
+        path = self._path / name if name else self._path
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+
+
+def _sync(folder: Path) -> None:
+    """A new name in a folder survives a power failure only when the folder was synced too."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class RemoteFolder:
+    """A folder that ``fsspec`` reaches."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import fsspec  # type: ignore[import-untyped]
+        except ImportError as exc:
+            raise SettingsError(
+                f"an archive at {url.partition('://')[0]}:// needs fsspec: pip install 'sagafsm[archive]', and the "
+                "package for that scheme, such as s3fs"
+            ) from exc
+        try:
+            self._files, self._path = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as exc:
+            raise SettingsError(f"the archive cannot be reached: {exc}") from exc
+
+    def write(self, name: str, data: bytes) -> None:
+        target = f"{self._path.rstrip('/')}/{name}"
+        try:
+            self._files.makedirs(self._path, exist_ok=True)
+            self._files.pipe_file(target, data)
+            written = self._files.size(target)
+        except Exception as exc:  # each file system raises its own
+            raise StoreUnavailable(f"the archive {target} cannot be written: {exc}; nothing was purged for it") from exc
+        if written != len(data):
+            raise StoreUnavailable(f"the archive {target} has {written} bytes instead of {len(data)}")
+
+    def files(self) -> list[str]:
+        self._files.invalidate_cache()
+        if self._files.isfile(self._path):
+            return [""]
+        if not self._files.exists(self._path):
+            raise StoreUnavailable(f"there is no archive at {self._path}")
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in self._files.ls(self._path, detail=False)]
+        return sorted(name for name in names if name.endswith(SUFFIXES))
+
+    def read(self, name: str) -> Iterator[bytes]:
+        path = f"{self._path.rstrip('/')}/{name}" if name else self._path
+        file: Any
+        with self._files.open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+
+
+def open_folder(to: str | Path) -> Folder:
+    """The folder at a path or a URL. Raises SettingsError where the URL's package is not installed."""
+    if isinstance(to, Path) or "://" not in to:
+        return LocalFolder(Path(to))
+    if to.startswith("file://"):
+        return LocalFolder(Path(to.removeprefix("file://")))
+    return RemoteFolder(to)
