@@ -16,7 +16,7 @@ Event = tuple[str, dict[str, Any]]
 Rows = dict[str, tuple[int, int]]
 """Of each type of event: how many there are, and the bytes of JSON in them."""
 
-STORES = ("sqlite",)
+STORES = ("sqlite", "postgresql", "redis", "mongodb")
 
 
 class Floor(Protocol):

@@ -15,6 +15,8 @@ from benchmarks import __main__ as command
 from benchmarks.files import count_events, same_rows
 from benchmarks.floors.job import run_floor
 from benchmarks.floors.sqlite import SQLiteFile
+from tests.servers.plugin import Servers
+from tests.servers.postgresql import PostgreSQL
 
 ROWS = {"throughput": 4, "recovery": 1, "memory": 3, "growth": 5, "startup": 4}
 
@@ -57,6 +59,20 @@ async def test_another_job_is_not_compared(tmp_path: Path) -> None:
         same_rows(happy, failing)
     with pytest.raises(RuntimeError, match="bytes of JSON"):
         same_rows(happy, {kind: (count, size * 2) for kind, (count, size) in happy.items()})
+
+
+def test_what_is_measured_on_one_store_only_is_refused_for_another(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["growth", "throughput", "--store", "postgresql"])
+    assert "'growth' is measured on sqlite only" in capsys.readouterr().err
+
+
+def test_the_floor_and_the_engine_do_the_same_on_postgresql(servers: Servers, tmp_path: Path) -> None:
+    servers.url(PostgreSQL)  # or this test is skipped
+    output = io.StringIO()
+    arguments = ["throughput", "--store", "postgresql", "--quick", "--folder", str(tmp_path)]
+    assert command.main(arguments, console=Console(file=output, width=160)) == 0
+    assert "engine against floor, postgresql" in output.getvalue()
 
 
 def test_an_unknown_question_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
