@@ -33,7 +33,7 @@ class SagaState(enum.Enum):
     terminal: bool
     """Whether the saga has ended."""
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: object) -> None:
         self.terminal = value in ("completed", "failed")
 
 

@@ -17,6 +17,7 @@ from ..store import Filter, check_id
 from . import inspection
 from .birth import check_tags
 from .diagnosis import Diagnosis, diagnose
+from .health import Health, closed, health_of
 from .session import Session
 
 
@@ -78,6 +79,12 @@ class Looking(Session):
         """What a person can do about a stuck saga."""
         return await inspection.remedies(self._engine, saga)
 
+    def health(self) -> Health:
+        """How this process is doing, for whoever watches over it. Asks nobody and waits for nothing."""
+        if self._engine_ is None or self._worker_ is None:
+            return closed(self._settings.concurrency)
+        return health_of(self._engine_, self._worker_)
+
     async def doctor(self) -> Diagnosis:
         """What is wrong with the store, its workers and its sagas, and how to mend it. Changes nothing."""
         return await diagnose(self._engine)
@@ -92,7 +99,8 @@ def _state(state: SagaState | str | None) -> str | None:
     if state is None:
         return None
     try:
-        return SagaState(state).value
+        found: str = SagaState(state).value
     except ValueError:
         known = ", ".join(known.value for known in SagaState)
         raise InvalidInput(f"{state!r} is no state of a saga; the states are: {known}") from None
+    return found
