@@ -71,11 +71,11 @@ class LogChecker:
         stored = Stored(seq=entry.seq, type=type(event).__name__, at=at, data=encode_event(event))
         again = decode_event("", stored)
         if again != event:
-            _broken("codec", f"{event} comes back from its stored form as {again}")
+            _broken("D1 codec", f"{event} comes back from its stored form as {again}")
         before = self.progress
         self.progress = evolve(before, again, at)
         if evolve(before, again, at) != self.progress:
-            _broken("fold is pure", f"folding {event} twice gives two different results")
+            _broken("L6 fold is pure", f"folding {event} twice gives two different results")
         self.entries.append(entry)
         check_fold_agrees(self.account, self.progress)
         if before is not None:
@@ -95,26 +95,26 @@ def check_log(definition: SagaDefinition, entries: Iterable[Entry]) -> Progress:
     checker = LogChecker(definition)
     for entry in entries:
         if entry.seq != checker.account.seq + 1:
-            _broken("gap-free", f"event {checker.account.seq + 1} is missing: found {entry.seq}")
+            _broken("L1 gap-free", f"event {checker.account.seq + 1} is missing: found {entry.seq}")
         checker.see(entry.event, entry.at)
     if checker.progress is None:
-        _broken("gap-free", "the log is empty")
+        _broken("L1 gap-free", "the log is empty")
     return checker.progress
 
 
 def check_fold_agrees(account: Account, progress: Progress) -> None:
     """The library's fold says the same as the events counted up by themselves."""
     if (progress.version, progress.state.value) != (account.seq, account.state):
-        _broken("fold agrees", f"{progress.state.value} at {progress.version}, but {account.state} at {account.seq}")
+        _broken("L5 fold agrees", f"{progress.state.value} at {progress.version}, but {account.state} at {account.seq}")
     if (progress.stuck, progress.suspended) != (account.stuck, account.suspended):
-        _broken("fold agrees", f"stuck {progress.stuck}, suspended {progress.suspended}: the log says otherwise")
+        _broken("L5 fold agrees", f"stuck {progress.stuck}, suspended {progress.suspended}: the log says otherwise")
     for name, step in account.steps.items():
         told = progress.steps[name]
         ours = (step.state, step.via, step.calls.attempt, step.calls.interruption, step.calls.live or step.undoing.live)
         if ours != (told.state.value, told.via, told.attempts, told.interruptions, told.calling):
-            _broken("fold agrees", f"step {name}: the log says {ours}, the fold {told}")
+            _broken("L5 fold agrees", f"step {name}: the log says {ours}, the fold {told}")
         if (step.waived, step.ended) != (told.waived, told.ended):
-            _broken("fold agrees", f"step {name}: waived {step.waived}, ended {step.ended}; the fold {told}")
+            _broken("L5 fold agrees", f"step {name}: waived {step.waived}, ended {step.ended}; the fold {told}")
 
 
 def check_replay(entries: Sequence[Entry], cuts: Iterable[int] | None = None) -> None:
@@ -128,9 +128,11 @@ def check_replay(entries: Sequence[Entry], cuts: Iterable[int] | None = None) ->
         if number in wanted:
             snapshot = decode_snapshot(progress.saga_id, encode_snapshot(progress))
             if snapshot != progress:
-                _broken("snapshot", f"the snapshot at {number} is not the fold at {number}: {snapshot} != {progress}")
+                _broken(
+                    "L6 snapshot", f"the snapshot at {number} is not the fold at {number}: {snapshot} != {progress}"
+                )
             if fold(log[number:], snapshot) != whole:
-                _broken("snapshot", f"the snapshot at {number} and the events after it are not the whole log")
+                _broken("L6 snapshot", f"the snapshot at {number} and the events after it are not the whole log")
 
 
 # --- decisions ---
@@ -141,17 +143,17 @@ def check_decision(progress: Progress, decision: Decision) -> None:
     announced = [told for event in decision.events if (told := _announced(event)) is not None]
     calls = [_called(command) for command in decision.commands if isinstance(command, c.Call)]
     if calls != announced:
-        _broken("write-ahead", f"the calls {calls} are not those that the events announce: {announced}")
+        _broken("U1 write-ahead", f"the calls {calls} are not those that the events announce: {announced}")
     if decision.progress.version != progress.version + len(decision.events):
-        _broken("write-ahead", "the progress of a decision is not that after its events")
+        _broken("U1 write-ahead", "the progress of a decision is not that after its events")
     if calls and decision.progress.state.terminal:
-        _broken("terminal sagas rest", f"a {decision.progress.state.value} saga begins {calls}")
+        _broken("S1 terminal sagas rest", f"a {decision.progress.state.value} saga begins {calls}")
     begun: set[str] = set()
     for command in decision.commands:
         if isinstance(command, c.Call):
             begun.add(command.step)
         elif isinstance(command, c.CancelCall) and command.step in begun:
-            _broken("write-ahead", f"a call of {command.step} begins and is cut short in one decision")
+            _broken("U1 write-ahead", f"a call of {command.step} begins and is cut short in one decision")
 
 
 def _announced(event: e.SagaEvent) -> _OneCall | None:
@@ -174,7 +176,7 @@ def _called(call: c.Call) -> _OneCall:
 def check_repeatable(first: Decision, second: Decision) -> None:
     """Deciding twice gives the same events and the same commands."""
     if first != second:
-        _broken("deciding twice", f"first {first}, then {second}")
+        _broken("L7 deciding twice", f"first {first}, then {second}")
 
 
 def check_rest(definition: SagaDefinition, progress: Progress, now: float, surroundings: Surroundings) -> None:
@@ -188,11 +190,11 @@ def check_rest(definition: SagaDefinition, progress: Progress, now: float, surro
     if again.events or calls:
         due = wake is not None and wake <= now
         if progress.state.terminal or not due:
-            _broken("at rest", f"asked again at once, it decides {again.events} {calls}")
+            _broken("L7 at rest", f"asked again at once, it decides {again.events} {calls}")
         if calls and (progress.stuck or progress.suspended):
-            _broken("at rest", f"stuck or suspended, and yet it begins {calls}")
+            _broken("L7 at rest", f"stuck or suspended, and yet it begins {calls}")
     elif wake is not None and wake <= now:
-        _broken("no hot loop", f"it wants to be woken at {wake}, but at {now} it has nothing to do")
+        _broken("V-L4 no hot loop", f"it wants to be woken at {wake}, but at {now} it has nothing to do")
 
 
 def check_awake(definition: SagaDefinition, progress: Progress, now: float) -> None:
@@ -201,19 +203,21 @@ def check_awake(definition: SagaDefinition, progress: Progress, now: float) -> N
         return
     if progress.stuck:
         if not progress.stuck_reason or (progress.stuck_step or "") not in progress.stuck_reason:
-            _broken("stuck is explained", f"stuck for {progress.stuck_step!r} because of {progress.stuck_reason!r}")
+            _broken(
+                "V-L1 stuck is explained", f"stuck for {progress.stuck_step!r} because of {progress.stuck_reason!r}"
+            )
         return
     if next_wake(definition, progress, now) is None and not any(
         step.calling or step.probing or step.waiting in ("reply", "signal", "child") for step in progress.steps.values()
     ):
-        _broken("no lost wake-up", f"nothing runs, and nothing will wake it: {progress}")
+        _broken("V-L2 no lost wake-up", f"nothing runs, and nothing will wake it: {progress}")
 
 
 def check_bounded(account: Account) -> None:
     """A log does not grow for ever by itself: at its limit the saga stops for a person."""
     steps = len(account.steps)
     if account.seq - account.granted_at > MAX_EVENTS + SIGNALS_KEPT + EVENTS_PER_TURN * steps:
-        _broken("bounded", f"{account.seq} events, and nobody was asked")
+        _broken("L8 bounded", f"{account.seq} events, and nobody was asked")
 
 
 # --- effects ---
@@ -233,10 +237,10 @@ def check_net_effect(definition: SagaDefinition, progress: Progress, effects: It
         standing[where] = standing.get(where, 0) + (-1 if effect.undo else 1)
         done[where] = done.get(where, 0) + (not effect.undo)
         if standing[where] < 0:
-            _broken("net effect", f"{effect.step} ({effect.via}) was undone before it was done")
+            _broken("C1 net effect", f"{effect.step} ({effect.via}) was undone before it was done")
     for where, count in done.items():
         if count > 1:
-            _broken("net effect", f"{where[0]} ({where[1]}) took effect {count} times")
+            _broken("C1 net effect", f"{where[0]} ({where[1]}) took effect {count} times")
     for name, step in progress.steps.items():
         stands = {via: standing.get((name, via), 0) for via in ("action", "fallback")}
         state = step.state.value
@@ -247,7 +251,7 @@ def check_net_effect(definition: SagaDefinition, progress: Progress, effects: It
         else:
             expected = range(1, 2) if state == "succeeded" else range(1)
         if sum(stands.values()) not in expected or (state == "succeeded" and stands[step.via] not in expected):
-            _broken("net effect", f"step {name} is {state} (by its {step.via}), but what stands is {stands}")
+            _broken("C1 net effect", f"step {name} is {state} (by its {step.via}), but what stands is {stands}")
 
 
 def _broken(law: str, problem: str) -> NoReturn:

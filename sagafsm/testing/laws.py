@@ -1,5 +1,8 @@
 """The laws of a log: each is one function, named for its rule, that is asked about every event before it is counted.
 
+Each error begins with the number of the invariant that it breaks (:mod:`sagafsm.testing.judging.catalogue` lists
+them).
+
 What must stay true: a law looks at the events so far (the :class:`~sagafsm.testing.account.Account`) and at the next
 one, and at nothing else; it raises :class:`Broken` with its own name, and never changes the account.
 """
@@ -88,10 +91,10 @@ def only_legal_transitions(account: Account, entry: Entry) -> None:
     """Nothing returns from compensating to pending, nothing leaves a terminal state; steps likewise."""
     kind = type(entry.event)
     if account.state not in SAGA_MAY[kind]:
-        _broken("legal transitions", account, entry, f"the saga is {account.state}")
+        _broken("S2 legal transitions", account, entry, f"the saga is {account.state}")
     step = account.step(entry.event)
     if step is not None and kind in STEP_MAY and step.state not in STEP_MAY[kind]:
-        _broken("legal transitions", account, entry, f"the step is {step.state}")
+        _broken("S2 legal transitions", account, entry, f"the step is {step.state}")
 
 
 def one_terminal_event_and_last(account: Account, entry: Entry) -> None:
@@ -100,7 +103,7 @@ def one_terminal_event_and_last(account: Account, entry: Entry) -> None:
         return
     undone = isinstance(entry.event, e.CompensationStarted) and entry.event.undo
     if not (undone and account.state == "completed" and account.is_child):
-        _broken("one terminal event, last", account, entry, f"the saga is {account.state}")
+        _broken("S1 one terminal event, last", account, entry, f"the saga is {account.state}")
 
 
 def completed_means_done(account: Account, entry: Entry) -> None:
@@ -109,9 +112,9 @@ def completed_means_done(account: Account, entry: Entry) -> None:
         return
     undone = [step.name for step in account.steps.values() if not step.done]
     if undone:
-        _broken("completed means done", account, entry, f"{undone} are not done")
+        _broken("S3 completed means done", account, entry, f"{undone} are not done")
     if account.turned is not None:
-        _broken("an accepted abort is kept", account, entry, f"there was an {account.turned} before")
+        _broken("A2 an accepted abort is kept", account, entry, f"there was an {account.turned} before")
 
 
 def failed_means_undone(account: Account, entry: Entry) -> None:
@@ -120,20 +123,20 @@ def failed_means_undone(account: Account, entry: Entry) -> None:
         return
     left = [step.name for step in account.due()]
     if left:
-        _broken("failed means undone", account, entry, f"{left} are still to be undone")
+        _broken("S4 failed means undone", account, entry, f"{left} are still to be undone")
     waived = any(step.waived for step in account.steps.values())
     outcome = account.abort.outcome if account.abort is not None else "compensated"
     if entry.event.outcome != ("forced" if waived else outcome):
-        _broken("failed means undone", account, entry, f"waived {waived}, abort {account.abort}")
+        _broken("S4 failed means undone", account, entry, f"waived {waived}, abort {account.abort}")
 
 
 def no_way_back_past_the_pivot(account: Account, entry: Entry) -> None:
     """While the pivot runs or is unknown, and after it: no abort, no deadline, no compensation."""
     if isinstance(entry.event, (e.AbortRequested, e.DeadlineExpired, e.CompensationStarted)):
         if account.pivot_passed:
-            _broken("pivot", account, entry, "the pivot has succeeded")
+            _broken("S5 pivot", account, entry, "the pivot has succeeded")
         if account.pivot_open:
-            _broken("pivot", account, entry, "the pivot may have happened")
+            _broken("S5 pivot", account, entry, "the pivot may have happened")
 
 
 def steps_wait_for_their_dependencies(account: Account, entry: Entry) -> None:
@@ -143,7 +146,7 @@ def steps_wait_for_their_dependencies(account: Account, entry: Entry) -> None:
         return
     missing = [name for name in account.definition.steps[step.name].after if not account.steps[name].done]
     if missing:
-        _broken("dependencies", account, entry, f"{missing} have not ended well")
+        _broken("P3 dependencies", account, entry, f"{missing} have not ended well")
 
 
 def nothing_new_starts_on_the_way_back(account: Account, entry: Entry) -> None:
@@ -152,10 +155,10 @@ def nothing_new_starts_on_the_way_back(account: Account, entry: Entry) -> None:
     if step is None or step.state != "waiting" or not isinstance(entry.event, (e.AttemptStarted, e.WaitStarted)):
         return
     if account.turned is not None:
-        _broken("nothing new starts", account, entry, f"there was an {account.turned} before")
+        _broken("S6 nothing new starts", account, entry, f"there was an {account.turned} before")
     failed = [other.name for other in account.steps.values() if other.state == "failed" and _is_final(account, other)]
     if failed:
-        _broken("nothing new starts", account, entry, f"{failed} have failed")
+        _broken("S6 nothing new starts", account, entry, f"{failed} have failed")
 
 
 def _is_final(account: Account, step: StepAccount) -> bool:
@@ -166,7 +169,7 @@ def _is_final(account: Account, step: StepAccount) -> bool:
 def nothing_starts_while_halted(account: Account, entry: Entry) -> None:
     """A stuck or suspended saga begins nothing."""
     if isinstance(entry.event, STARTING) and (account.stuck or account.suspended):
-        _broken("halted", account, entry, f"stuck {account.stuck}, suspended {account.suspended}")
+        _broken("S6 halted", account, entry, f"stuck {account.stuck}, suspended {account.suspended}")
 
 
 def siblings_end_before_compensation(account: Account, entry: Entry) -> None:
@@ -174,14 +177,14 @@ def siblings_end_before_compensation(account: Account, entry: Entry) -> None:
     if isinstance(entry.event, e.CompensationStarted):
         running = [step.name for step in account.steps.values() if step.state == "running"]
         if running:
-            _broken("siblings end first", account, entry, f"{running} are still running")
+            _broken("P1 siblings end first", account, entry, f"{running} are still running")
 
 
 def only_what_is_due_is_undone(account: Account, entry: Entry) -> None:
     """Compensated is what succeeded or is unknown (or failed, where that is asked for), and nothing past a pivot."""
     undoing = isinstance(entry.event, (e.CompensationAttemptStarted, e.CompensationWaived))
     if undoing and account.step(entry.event) not in account.due():
-        _broken("only what is due", account, entry, "it is not due")
+        _broken("C2 only what is due", account, entry, "it is not due")
 
 
 def undone_in_reverse_order(account: Account, entry: Entry) -> None:
@@ -195,9 +198,9 @@ def undone_in_reverse_order(account: Account, entry: Entry) -> None:
             continue
         if account.definition.parallel_compensation:
             if step.name in _ancestors(account, other.name):
-                _broken("order of compensation", account, entry, f"{other.name} depends on it and is not undone yet")
+                _broken("C3 order of compensation", account, entry, f"{other.name} depends on it and is not undone yet")
         elif other.state == "compensating" or other.ended > step.ended:
-            _broken("order of compensation", account, entry, f"{other.name} ended later and is not undone yet")
+            _broken("C3 order of compensation", account, entry, f"{other.name} ended later and is not undone yet")
 
 
 def _ancestors(account: Account, name: str) -> set[str]:
@@ -222,9 +225,9 @@ def keys_are_stable(account: Account, entry: Entry) -> None:
             return
     keys = account.steps[entry.event.step].keys
     if keys.get(purpose, key) != key:
-        _broken("key is stable", account, entry, f"it was {keys[purpose]}")
+        _broken("U2 key is stable", account, entry, f"it was {keys[purpose]}")
     if key in [other for known, other in keys.items() if known != purpose]:
-        _broken("key is stable", account, entry, f"{keys} has it for another purpose")
+        _broken("U2 key is stable", account, entry, f"{keys} has it for another purpose")
 
 
 def calls_are_numbered(account: Account, entry: Entry) -> None:
@@ -239,9 +242,9 @@ def calls_are_numbered(account: Account, entry: Entry) -> None:
         kept = calls.interruption if calls is step.undoing and not step.granted and calls.attempt else 0
         expected = (calls.attempt + 1, kept)
     if (event.attempt, event.interruption) != expected:
-        _broken("calls are numbered", account, entry, f"expected attempt and interruption {expected}")
+        _broken("U1 calls are numbered", account, entry, f"expected attempt and interruption {expected}")
     if calls.awaits:
-        _broken("calls are numbered", account, entry, "the call before it still awaits its reply")
+        _broken("U1 calls are numbered", account, entry, "the call before it still awaits its reply")
 
 
 def _calls_of(step: StepAccount, event: e.SagaEvent) -> Calls:
@@ -261,11 +264,11 @@ def attempts_within_limits(account: Account, entry: Entry) -> None:
     else:
         policy = account.definition.forward_retry[step.name, getattr(event, "via", step.via)]
     if event.interruption > policy.max_interruptions:
-        _broken("interruptions within limit", account, entry, f"the limit is {policy.max_interruptions}")
+        _broken("U7 interruptions within limit", account, entry, f"the limit is {policy.max_interruptions}")
     fresh = step.granted or (isinstance(event, e.AttemptStarted) and event.via != step.via)
     counted = 1 if fresh else event.attempt - calls.before
     if policy.max_attempts is not None and counted > policy.max_attempts:
-        _broken("attempts within limit", account, entry, f"the limit is {policy.max_attempts}")
+        _broken("U7 attempts within limit", account, entry, f"the limit is {policy.max_attempts}")
 
 
 def backoff_is_kept(account: Account, entry: Entry) -> None:
@@ -277,7 +280,7 @@ def backoff_is_kept(account: Account, entry: Entry) -> None:
     if isinstance(event, e.AttemptStarted) and (event.via != step.via or step.state == "waiting"):
         return
     if calls.attempt and not calls.live and (calls.retry_at is None or entry.at < calls.retry_at):
-        _broken("backoff is kept", account, entry, f"at {entry.at}, but the retry was for {calls.retry_at}")
+        _broken("U8 backoff is kept", account, entry, f"at {entry.at}, but the retry was for {calls.retry_at}")
 
 
 def backoff_is_stored(account: Account, entry: Entry) -> None:
@@ -291,7 +294,7 @@ def backoff_is_stored(account: Account, entry: Entry) -> None:
         calls, policy = step.undoing, account.definition.backward_retry[step.name, step.via]
     least = entry.at + policy.delay(max(1, calls.counted), -1.0)
     if at < least - 1e-6:
-        _broken("backoff is stored", account, entry, f"the policy asks for {least} at least")
+        _broken("U8 backoff is stored", account, entry, f"the policy asks for {least} at least")
 
 
 def what_is_not_idempotent_is_not_repeated(account: Account, entry: Entry) -> None:
@@ -301,7 +304,7 @@ def what_is_not_idempotent_is_not_repeated(account: Account, entry: Entry) -> No
         return
     step = account.steps[event.step]
     if event.interruption or (step.open and step.via == event.via):
-        _broken("not idempotent", account, entry, "the call before it may have happened")
+        _broken("U5 not idempotent", account, entry, "the call before it may have happened")
 
 
 def no_fallback_while_unknown(account: Account, entry: Entry) -> None:
@@ -311,18 +314,18 @@ def no_fallback_while_unknown(account: Account, entry: Entry) -> None:
         return
     step = account.steps[event.step]
     if step.via == "action" and step.state != "failed":
-        _broken("fallback", account, entry, f"the step is {step.state}")
+        _broken("U4 fallback", account, entry, f"the step is {step.state}")
 
 
 def messages_are_taken_once(account: Account, entry: Entry) -> None:
     """A message id leads to one event; a signal ends one step."""
     message_id = getattr(entry.event, "message_id", None)
     if message_id is not None and message_id in account.message_ids:
-        _broken("messages are taken once", account, entry, "that message was taken before")
+        _broken("P3 messages are taken once", account, entry, "that message was taken before")
     if isinstance(entry.event, e.StepSucceeded) and entry.event.by == "signal":
         wanted = account.steps[entry.event.step].waits_for
         if wanted not in account.signals:
-            _broken("messages are taken once", account, entry, f"no signal {wanted!r} is left")
+            _broken("P3 messages are taken once", account, entry, f"no signal {wanted!r} is left")
 
 
 def only_what_is_stuck_is_granted(account: Account, entry: Entry) -> None:
@@ -331,7 +334,7 @@ def only_what_is_stuck_is_granted(account: Account, entry: Entry) -> None:
         states = {name: account.steps[name].state for name in entry.event.steps}
         others = [name for name, state in states.items() if state not in _HOLDING]
         if others:
-            _broken("only what is stuck", account, entry, f"{others} do not hold it up")
+            _broken("A3 only what is stuck", account, entry, f"{others} do not hold it up")
 
 
 LAWS: tuple[Law, ...] = (

@@ -5,25 +5,27 @@ decided by ``choose`` and by nothing else, so the same choices give the same run
 waited for. Where the real loop would hang, this one raises: Deadlock when nobody can go on, Livelock when nobody stops.
 
 It carries whole engines: every task belongs to a *process* (a context variable that tasks hand down), and a process
-can be killed, which is not a cancellation: its tasks just never run again.
+can be killed, which is not a cancellation: its tasks just never run again; or frozen, as by SIGSTOP, and thawed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import sys
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
-LOGGER = logging.getLogger("asyncio")
+from .severed import Handle, SeveredLoop, Task
+
 PROCESS: ContextVar[str] = ContextVar("sagafsm_process", default="")
 
 T = TypeVar("T")
+MANY_TASKS = 2_000
+Ready = Sequence[tuple[asyncio.Handle, str]]
 
 
 class Deadlock(AssertionError):
@@ -34,40 +36,39 @@ class Livelock(AssertionError):
     """More steps than allowed were made: something goes round in circles."""
 
 
-def _outside(loop: object) -> Any:
-    raise NotImplementedError(
-        "a loop on virtual time reaches nothing outside its process: no network, no pipes, no signals; replace the "
-        "function that does, in a SagaTestHarness with configure_result"
-    )
-
-
-_REFUSED: Any = property(_outside)
-
-
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop(SeveredLoop):
     """Runs coroutines on virtual time, in one thread.
 
-    ``choose(n)`` picks which of ``n`` ready callbacks runs next, from 0 to n-1 (default: the one that waits longest).
-    ``start``: the time at the beginning, in seconds. ``max_steps``: callbacks after which Livelock is raised.
+    ``choose(n)`` picks which of ``n`` ready callbacks runs next, from 0 to n-1 (default: the one that waits longest);
+    ``pick`` does the same and is shown them, each with its process. ``start``: the time at the beginning, in seconds.
+    ``max_steps``: callbacks after which Livelock is raised.
     """
 
     def __init__(
-        self, choose: Callable[[int], int] | None = None, *, start: float = 0.0, max_steps: int = 50_000_000
+        self,
+        choose: Callable[[int], int] | None = None,
+        *,
+        pick: Callable[[Ready], int] | None = None,
+        start: float = 0.0,
+        max_steps: int = 50_000_000,
     ) -> None:
         self.steps = 0
         self.max_steps = max_steps
         self._choose = choose
+        self._pick = pick
         self._now = start
         self._ready: deque[tuple[asyncio.Handle, str]] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle, str]] = []
         self._count = 0  # timers set so far: those of one instant stay in this order
         self._idle: list[asyncio.Future[float | None]] = []
         self._dead: set[str] = set()
+        self._frozen: dict[str, list[asyncio.Handle]] = {}
+        self._alarms: list[tuple[int, int, Callable[[str], object]]] = []
         self._held: list[asyncio.Task[Any]] = []  # of dead processes: never run, never closed before the loop is
-        self._contexts: weakref.WeakKeyDictionary[asyncio.Task[Any], Context] = weakref.WeakKeyDictionary()
+        self._tasks = 0
+        self._alive: list[weakref.ref[Task]] = []
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._running = self._stopping = self._closed = False
-        self._handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
 
     # --- running ---
 
@@ -113,19 +114,33 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if not ready:
             self._nothing_ready()
             return
-        if self._choose is not None and len(ready) > 1:
-            place = self._choose(len(ready))
+        count = len(ready)
+        if count > 1 and (self._choose is not None or self._pick is not None):
+            place = self._choose(count) if self._choose is not None else self._pick(ready)  # type: ignore[misc]
             ready.rotate(-place)
             handle, process = ready.popleft()
             ready.rotate(place)
         else:
             handle, process = ready.popleft()
-        if handle.cancelled() or process in self._dead:
+        if handle._cancelled or process in self._dead:
+            return
+        if self._frozen and process in self._frozen:
+            self._frozen[process].append(handle)
             return
         self.steps += 1
+        if self._alarms and self._alarms[0][0] <= self.steps and not self._survives_alarms(handle, process):
+            return
         if self.steps > self.max_steps:
             raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self._now:g} s)")
         handle._run()
+
+    def _survives_alarms(self, handle: asyncio.Handle, process: str) -> bool:
+        """Ring; whether the callback is still to run now."""
+        while self._alarms and self._alarms[0][0] <= self.steps:
+            heapq.heappop(self._alarms)[2](process)
+        if process in self._frozen:
+            self._frozen[process].append(handle)
+        return process not in self._frozen and process not in self._dead
 
     def _nothing_ready(self) -> None:
         next_timer = self.next_timer()
@@ -155,6 +170,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._idle.append(future)
         return await future
 
+    def at_step(self, step: int, alarm: Callable[[str], object]) -> None:
+        """Call ``alarm`` just before the callback that is the ``step``-th, with the process that would run it."""
+        self._count += 1
+        heapq.heappush(self._alarms, (step, self._count, alarm))
+
     # --- processes ---
 
     def kill(self, process: str) -> None:
@@ -163,14 +183,31 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         What runs at this moment goes on until it next waits.
         """
         self._dead.add(process)
-        for task in asyncio.all_tasks(self):
-            if _process(self._contexts[task]) == process:
-                _forget(task)
-                asyncio._unregister_task(task)  # else whoever cleans up would wait for it
-                self._held.append(task)
+        for task in self.tasks(process):
+            _forget(task)
+            asyncio._unregister_task(task)  # else whoever cleans up would wait for it
+            self._held.append(task)
+        self._frozen.pop(process, None)
         self._ready = deque(entry for entry in self._ready if entry[1] != process)
         self._timers = [entry for entry in self._timers if entry[3] != process]
         heapq.heapify(self._timers)
+
+    def freeze(self, process: str) -> None:
+        """Let nothing of a process run until :meth:`thaw`: its time goes on without it, as while it is stopped."""
+        if process not in self._dead:
+            self._frozen.setdefault(process, [])
+
+    def thaw(self, process: str) -> None:
+        """Let a frozen process go on; everything that became ready for it meanwhile is ready now."""
+        self._ready.extend((handle, process) for handle in self._frozen.pop(process, ()))
+
+    def tasks(self, process: str | None = None) -> list[Task]:
+        """The tasks that have not ended, in the order in which they were made; ``process``: only those of one.
+
+        Not asyncio's own list: that is one for all loops, and long where many loops were run.
+        """
+        found = [task for reference in self._alive if (task := reference()) is not None and not task.done()]
+        return found if process is None else [task for task in found if _process(task.context) == process]
 
     # --- scheduling ---
 
@@ -178,8 +215,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Run a callback once those that are ready have had their turn, or as ``choose`` says."""
         if self._closed:
             raise RuntimeError("this loop is closed")
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append((handle, _process(context)))
+        handle = Handle(callback, args, self, context)
+        self._ready.append((handle, PROCESS.get() if context is None else context.get(PROCESS, "")))
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -225,8 +262,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         """A task of this loop, in the process that makes it."""
         context = copy_context() if context is None else context
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context, **options)
-        self._contexts[task] = context
+        task = Task.__new__(Task)
+        self._tasks = task.number = self._tasks + 1  # before asyncio puts it into a set
+        self._alive.append(weakref.ref(task))
+        if len(self._alive) > MANY_TASKS:
+            self._alive = [weakref.ref(one) for one in self.tasks()]
+        task.context = context
+        task.__init__(coro, loop=self, name=name, context=context, **options)  # type: ignore[misc]
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
@@ -255,40 +297,27 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Drop everything that is still planned. Only now do the coroutines of killed processes end."""
         if self._running:
             raise RuntimeError("a loop that runs cannot be closed")
+        if self._closed:
+            return
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)  # what cleans up may well begin a task; it is closed like the others
+        try:
+            for _ in range(10):
+                left = [*self._held, *self.tasks()]
+                self._alive.clear()
+                self._held.clear()
+                if not left:
+                    break
+                for task in left:
+                    _forget(task)
+                    asyncio._unregister_task(task)
+                    _close(task)
+        finally:
+            asyncio._set_running_loop(before)
         self._closed = True
         self._ready.clear()
         self._timers.clear()
-        for task in asyncio.all_tasks(self):
-            _forget(task)
-        for task in self._held:
-            _close(task)
-        self._held.clear()
-
-    def get_debug(self) -> bool:
-        """Debugging of asyncio is off."""
-        return False
-
-    def set_debug(self, enabled: bool) -> None:
-        """There is nothing to switch on."""
-
-    def set_exception_handler(
-        self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
-    ) -> None:
-        """Who is told of errors that nobody caught (None: the log)."""
-        self._handler = handler
-
-    def get_exception_handler(self) -> Any:
-        """Who is told of errors that nobody caught."""
-        return self._handler
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """An error that nobody caught."""
-        if self._handler is not None:
-            self._handler(self, context)
-        else:
-            LOGGER.error("%s: %r", context.get("message"), context, exc_info=context.get("exception"))
-
-    default_exception_handler = call_exception_handler
+        self._frozen.clear()
 
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         self._generators.discard(generator)
@@ -299,18 +328,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Close the asynchronous generators that were not run to their end."""
         for generator in list(self._generators):
             await generator.aclose()
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """There is no executor."""
-
-    add_reader = add_signal_handler = add_writer = connect_accepted_socket = connect_read_pipe = _REFUSED
-    connect_write_pipe = create_connection = create_datagram_endpoint = create_server = _REFUSED
-    create_unix_connection = create_unix_server = getaddrinfo = getnameinfo = remove_reader = _REFUSED
-    remove_signal_handler = remove_writer = sendfile = sock_accept = sock_connect = sock_recv = sock_recv_into = (
-        _REFUSED
-    )
-    sock_recvfrom = sock_recvfrom_into = sock_sendall = sock_sendfile = sock_sendto = start_tls = _REFUSED
-    subprocess_exec = subprocess_shell = set_default_executor = get_task_factory = set_task_factory = _REFUSED
 
 
 def running_loop() -> VirtualLoop:

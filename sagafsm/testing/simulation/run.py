@@ -1,0 +1,366 @@
+"""One run: processes, a store, a world and clients on one virtual loop, faults for a while, then calm, then the end.
+
+What must stay true: everything that happens follows from the plan, the seed and the tape. Once calm, nothing is broken
+any more and every saga has to settle within a bound. What is then judged is what really happened, not what was meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from ...core.definition import SagaDefinition
+from ...core.keys import derived_key
+from ...core.progress import Progress
+from ...store import Append
+from ..judging import Evidence, Log, Verdict, judge
+from ..laws import Broken
+from ..loop import PROCESS, Deadlock, Livelock, VirtualLoop
+from ..trace import Fault, Trace
+from .chance import Chance
+from .clients import Clients
+from .faults import Faults
+from .participants import Participants
+from .plan import Plan
+from .process import RESTART, Process
+from .schedule import loop_options
+from .server import TERMINAL, Server, done
+
+STEPS_PER_RUN = 400  # about; where faults strike by the count of steps
+MAX_STEPS = 60_000
+
+
+@attrs.define(eq=False)
+class Standing:
+    """How a saga stands, as the store has it."""
+
+    state: str = "none"
+    stuck: bool = False
+    suspended: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended."""
+        return self.state in TERMINAL
+
+
+class Run:
+    """One run of a plan. ``schedule``: fifo, random or pct."""
+
+    def __init__(
+        self, plan: Plan, chance: Chance, faults: Faults, *, schedule: str, behaviour: int | None = None
+    ) -> None:
+        self.plan = plan
+        self.chance = chance
+        self.faults = faults
+        self.trace = Trace()
+        self.views: list[tuple[str, Progress]] = []
+        self.problems: list[str] = []
+        self.loop = VirtualLoop(**loop_options(schedule, chance, steps=STEPS_PER_RUN), max_steps=MAX_STEPS)
+        self.loop.set_exception_handler(self._unheard)
+        self.server = Server(self.loop, self.trace, faults, chance.below)
+        self.server.watching.append(self._wrote)
+        self.standing: dict[str, Standing] = {}
+        self.dead: set[str] = set()
+        number = chance.below(len(plan.behaviours)) if behaviour is None else behaviour
+        self.behaviour: Mapping[str, str] = plan.behaviours[number]
+        self.clients = Clients(self)
+        self.server.watching.append(self.clients.notice)
+        self.world: Any = (
+            Participants(self.loop, self.trace, faults, chance.below, self.behaviour, self.clients.say)
+            if plan.world is None
+            else plan.world(self, self.clients.say)
+        )
+        self.processes = self._processes()
+        self.sagas = [f"saga-{number}" for number in range(1, len(plan.starts) + 1)]
+        self.calm_since = plan.calm_at
+        self._changed: asyncio.Future[None] | None = None
+        self._most = 0.0
+        self._poison = {f"poison-{number}" for number in range(plan.poison)}
+        self._held: set[asyncio.Task[Any]] = set()
+        self._same_host = bool(chance.below(2))
+
+    def _processes(self) -> list[Process]:
+        numbers, below = itertools.count(1), self.chance.below
+        found = []
+        for place, definitions in enumerate(self.plan.processes):
+            skewed = self.faults.strikes("skew")
+            found.append(
+                Process(
+                    f"worker-{place + 1}", self.loop, self.server, self.trace, self.chance, definitions,
+                    settings=self.plan.settings, numbers=numbers, dead=self.dead,
+                    skew=(below(5) - 2) * 86_400.0 if skewed else 0.0,
+                    drift=(below(3) - 1) * 0.01 if skewed else 0.0,
+                )
+            )  # fmt: skip
+        return found
+
+    # --- running ---
+
+    def play(self) -> None:
+        """Run it to its end. Raises Broken where it does not come to one; what it did is in the trace."""
+        self.plan.stage.world = self.world
+        if self.plan.before is not None:
+            self.plan.before()
+        loop = self.loop
+        try:
+            with _silence():
+                loop.run_until_complete(self._direct())
+        except Deadlock as exc:
+            raise Broken("V-L2 no lost wake-up", str(exc)) from exc
+        except Livelock as exc:
+            raise Broken("V-L4 no hot loop", str(exc)) from exc
+        finally:
+            self.plan.stage.world = None
+            with _silence():
+                loop.close()
+        if self.problems:
+            raise Broken("no error is lost", self.problems[0])
+
+    def judge(self, *, thorough: bool = True) -> Verdict:
+        """Hold every invariant against what happened. Raises Broken."""
+        self._judge_poison()
+        return judge(self.evidence(thorough=thorough))
+
+    def _judge_poison(self) -> None:
+        """What nobody can read is set aside, says why, and is left as it was."""
+        for number in range(self.plan.poison):
+            stored = self.server.now_holds([f"poison-{number}"])[f"poison-{number}"]
+            if not stored.record.stuck or not stored.record.problem or stored.record.owner is not None:
+                raise Broken("D2 one that cannot be read harms no other", f"it was not set aside: {stored.record}")
+            if [event.data for event in stored.events] != [b'{"saga_id":']:
+                raise Broken("D2 one that cannot be read harms no other", f"it was changed: {stored.events}")
+
+    def evidence(self, *, thorough: bool) -> Evidence:
+        """What is known of this run."""
+        memory, definitions = self.server.memory, self.plan.stage.definitions
+        stored = self.server.now_holds(self.standing)
+        logs = {
+            saga: Log.of(found, done(memory.events(saga)), definitions[found.record.kind])
+            for saga, found in stored.items()
+        }
+        return Evidence(
+            logs=logs,
+            effects=self.world.effects,
+            trace=self.trace.entries,
+            views=self.views,
+            knows={process.name: process.kinds for process in self.processes},
+            thorough=thorough,
+        )
+
+    async def _direct(self) -> None:
+        for saga in sorted(self._poison):
+            self.server.poison(saga, self.plan.starts[0][0])
+        for process in self.processes:
+            process.start()
+        self._plan_faults()
+        for number, saga in enumerate(self.sagas):
+            self.standing[saga] = Standing()
+            self.clients.start(number, saga)
+            self.clients.early_signals(saga)
+        lingers = self.chance.below(4) == 1  # what comes after the end belongs to the run too
+        await self._until(self.calm_since if lingers else None, self.calm_since)
+        self._calm()
+        await self._until(None, self.loop.time() + self.plan.quiet)
+        if not self.at_rest:
+            self._not_settled()
+        self.world.settle()
+        await self._leave()
+
+    async def _until(self, least: float | None, most: float) -> None:
+        """Let things happen until all is settled (and not before ``least``), or until ``most``."""
+        loop = self.loop
+        if least is not None:
+            await asyncio.sleep(max(0.0, least - loop.time()))
+        self._most = most
+        if not self.at_rest and loop.time() < most:
+            self._changed = loop.create_future()
+            alarm = loop.call_at(most, self.look)
+            await self._changed
+            alarm.cancel()
+        self._changed = None
+
+    def look(self) -> None:
+        """Something has changed: perhaps all is settled now."""
+        if self._changed is not None and not self._changed.done() and (self.loop.time() >= self._most or self.at_rest):
+            self._changed.set_result(None)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every saga has ended (or waits for what nobody sends), and nobody wants anything any more."""
+        return not (self.clients.busy or self._poison) and all(
+            self._is_settled(saga, one) for saga, one in self.standing.items()
+        )
+
+    def _is_settled(self, saga: str, standing: Standing) -> bool:
+        if standing.settled:
+            return True
+        if self.faults.calm and self.plan.operated and (standing.stuck or standing.suspended):
+            self.clients.tend(saga)
+        return not self.plan.operated and standing.stuck and self.faults.calm
+
+    def _wrote(self, append: Append) -> None:
+        standing = self.standing.get(append.saga_id)
+        if append.saga_id.startswith("poison-"):
+            if append.stuck:
+                self._poison.discard(append.saga_id)
+                self.look()
+            return
+        if standing is None:
+            standing = self.standing[append.saga_id] = Standing()
+        if not append.steady:
+            standing.state, standing.stuck, standing.suspended = append.state, append.stuck, append.suspended
+            if standing.settled or standing.stuck or standing.suspended:
+                self.look()
+
+    # --- faults that strike a whole process, and the clock ---
+
+    def _plan_faults(self) -> None:
+        faults, loop = self.faults, self.loop
+        for site, strike in (("crash", self._crash), ("freeze", self._freeze), ("stop", self._stop)):
+            for step in faults.steps(site, STEPS_PER_RUN):
+                loop.at_step(step, strike)
+        for site, jumps in (("clock forward", (1.0, 4.0, 7.0, 86_400.0)), ("clock back", (-1.0, -4.0, -7.0, -30.0))):
+            if faults.strikes(site):
+                loop.call_later(self.chance.below(8), self._jump, jumps[self.chance.below(4)])
+
+    def _process(self, process: str) -> Process | None:
+        """The process that a step belongs to; where it is nobody's, one by chance."""
+        found = next((one for one in self.processes if one.id == process), None)
+        if found is None or not found.up:
+            alive = [one for one in self.processes if one.up]
+            found = alive[self.chance.below(len(alive))] if alive else None
+        return found
+
+    def _crash(self, at: str) -> None:
+        process = self._process(at)
+        if process is None or self.faults.calm:
+            return
+        self.faults.struck.append("crash")
+        process.kill(noticed=self._same_host)
+        self.loop.call_later(RESTART[self.chance.below(len(RESTART))], self._restart, process)
+
+    def _restart(self, process: Process) -> None:
+        if not process.up:
+            process.start()
+
+    def _freeze(self, at: str) -> None:
+        process = self._process(at)
+        if process is None or self.faults.calm:
+            return
+        self.faults.struck.append("freeze")
+        process.freeze()
+        self.loop.call_later((0.5, 4.0, 8.0, 15.0)[self.chance.below(4)], process.thaw)
+
+    def _stop(self, at: str) -> None:
+        process = self._process(at)
+        if process is None or self.faults.calm or not process.serves or process.frozen:
+            return
+        self.faults.struck.append("stop")
+        self.hold(self.loop.create_task(self._stop_and_start(process)))
+
+    async def _stop_and_start(self, process: Process) -> None:
+        self.clients.busy += 1
+        try:
+            await process.stop()
+        finally:
+            self.clients.busy -= 1
+        self._restart(process)
+        self.look()
+
+    def _jump(self, seconds: float) -> None:
+        self.trace.add(Fault(self.loop.time(), "", "clock jump", f"{seconds:g}"))
+        self.server.jump += seconds
+
+    # --- the end ---
+
+    def _calm(self) -> None:
+        """Nothing is broken from now on, and what is broken is mended."""
+        self.faults.calm = True
+        self.calm_since = self.loop.time()
+        self.trace.add(Fault(self.loop.time(), "", "calm"))
+        for process in self.processes:
+            process.thaw()
+            self._restart(process)
+        self.look()
+
+    async def _leave(self) -> None:
+        """All is settled: some runs stop every process in good order, and nothing may be left of it."""
+        if self.chance.below(4):
+            return
+        for process in self.processes:
+            await process.opened()
+            await process.stop()
+            left = process.leftovers()
+            if left:
+                self.problems.append(f"{process.id} was stopped, and still has {left[0]!r}")
+
+    def _not_settled(self) -> None:
+        left = {
+            saga: f"{one.state}{', stuck' if one.stuck else ''}"
+            for saga, one in self.standing.items()
+            if not one.settled
+        }
+        raise Broken(
+            "V-L1 every saga ends",
+            f"all is calm for {self.loop.time() - self.calm_since:g} s, and {left or 'a client'} is not at its end",
+        )
+
+    # --- what others ask ---
+
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task, and hear of its errors."""
+        self._held.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._held.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.problems.append(f"{type(task.exception()).__name__}: {task.exception()}")
+            self.look()
+
+    def _unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task: Any = context.get("task") or context.get("future")
+        living = {process.id for process in self.processes if process.up}
+        process = task.context.get(PROCESS, "") if hasattr(task, "context") else ""
+        if "Task exception" in str(context.get("message")) and process in living:
+            self.problems.append(f"nobody heard of {context.get('exception')!r}")
+
+    def pick_process(self, kind: str | None) -> Process | None:
+        """A process that takes calls, and knows this definition where that matters."""
+        serving = [process for process in self.processes if process.serves and (kind is None or kind in process.kinds)]
+        return serving[self.chance.below(len(serving))] if serving else None
+
+    def existed(self, saga: str) -> bool:
+        """Whether a saga was ever stored."""
+        standing = self.standing.get(saga)
+        return standing is not None and standing.state != "none"
+
+    def definition_of(self, kind: str) -> SagaDefinition:
+        """The definition of a kind."""
+        return self.plan.stage.definitions[kind]
+
+    def keys_of(self, saga: str, step: str) -> Mapping[str, str]:
+        """The keys of a step, worked out anew."""
+        namespace = self.plan.settings.namespace
+        return {
+            purpose: derived_key(namespace, saga, step, purpose) for purpose in ("action", "fallback", "compensation")
+        }
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """The engine's log lines of a run with faults are of no interest."""
+    logger = logging.getLogger("sagafsm")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,237 @@
+"""The database of a simulated run: one MemoryStore that all processes share, and a record of everything it granted.
+
+What must stay true: the store that decides is the reference, unchanged; each request is one atomic step, taken in the
+database's own time, whatever became of the process that sent it. The record of grants is kept from what was answered,
+so that it is a second opinion on the store too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import Context, copy_context
+from typing import Any, TypeVar
+
+from ...core.codec import replay
+from ...core.definition import SagaDefinition
+from ...core.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from ...core.lifecycle import SagaState
+from ...core.progress import Progress
+from ...runtime.memory import MemoryStore
+from ...store import Append, AppendResult, Birth, Claim, Committed, NewEvent, StoredSaga, Worker
+from ..environment import EPOCH
+from ..loop import PROCESS, VirtualLoop
+from ..trace import Appended, Beat, Granted, Purged, Released, Retired, Trace
+from .faults import Faults
+
+T = TypeVar("T")
+
+TERMINAL = frozenset(state.value for state in SagaState if state.terminal)
+SLOW = (0.05, 0.4, 2.0, 7.0)  # seconds that a slow answer takes: from a hiccup to longer than a lease
+
+
+class Server:
+    """The database and its clock. ``settled`` is called whenever a saga has ended or got stuck."""
+
+    def __init__(self, loop: VirtualLoop, trace: Trace, faults: Faults, below: Callable[[int], int]) -> None:
+        self.loop = loop
+        self.trace = trace
+        self.faults = faults
+        self.below = below
+        self.jump = 0.0
+        self.memory = self.make_memory()
+        self.births: dict[str, Birth] = {}
+        self.watching: list[Callable[[Append], object]] = []
+        self.context: Context = copy_context()
+        self.context.run(PROCESS.set, "store")
+        self._before: dict[str, StoredSaga] = {}
+
+    def make_memory(self) -> MemoryStore:
+        """The store itself; tests plant mistakes here."""
+        return MemoryStore(clock=self.clock)
+
+    def clock(self) -> float:
+        """The one clock that counts."""
+        return EPOCH + self.loop.time() + self.jump
+
+    # --- requests ---
+
+    def request(self, work: Callable[[], T], site: str, *, process: str) -> asyncio.Future[T]:
+        """Send a request; what goes wrong on the way is the sites' of this name ("commit", "read", …)."""
+        loop, faults = self.loop, self.faults
+        future: asyncio.Future[T] = loop.create_future()
+        trouble = faults.first(_TROUBLES[site]) if faults.any_store and not faults.calm else None
+        if trouble is None:
+            loop.call_soon(_serve, future, work, context=self.context)
+        else:
+            self._go_wrong(trouble.rpartition(" ")[2], future, work)
+        return future
+
+    def _go_wrong(self, trouble: str, future: asyncio.Future[T], work: Callable[[], T]) -> None:
+        loop, context = self.loop, self.context
+        if trouble == "before":
+            error: StoreError = StoreUnavailable("the connection was refused")
+            loop.call_soon(_fail, future, error, context=context)
+        elif trouble == "after":
+            loop.call_soon(_serve_and_lose, future, work, context=context)
+        elif trouble == "late":
+            error = OutcomeUnknown("the connection was lost; the request is still on its way")
+            loop.call_soon(_fail, future, error, context=context)
+            loop.call_later(SLOW[self.below(len(SLOW))], _serve_unseen, work, context=context)
+        else:
+            half = SLOW[self.below(len(SLOW))] / 2
+            loop.call_later(half, _serve_slowly, future, work, loop, half, context=context)
+
+    # --- what it does; each is one atomic step ---
+
+    def commit(self, process: str, batch: Sequence[Append]) -> Sequence[AppendResult]:
+        """Decide on a batch."""
+        if self.faults.levels["read stale"] or self.faults.__class__ is not Faults:
+            stored = done(self.memory.load([append.saga_id for append in batch]))
+            self._before.update(stored)
+        results = done(self.memory.commit(batch))
+        at, now = self.loop.time(), self.clock()
+        for append, result in zip(batch, results, strict=True):
+            accepted = type(result) is Committed
+            self.trace.add(
+                Appended(
+                    at, process, append.saga_id, append.append_id, append.expected_version, append.fence,
+                    tuple(append.events), type(result).__name__, append.owner, append.state, append.stuck,
+                    append.due_at, now, append.steady,
+                )
+            )  # fmt: skip
+            if not accepted:
+                continue
+            if append.birth is not None:
+                self.births[append.saga_id] = append.birth
+                if append.owner is not None:
+                    self.trace.add(Granted(at, process, append.owner, append.saga_id, append.fence, now, birth=True))
+            for watcher in self.watching:
+                watcher(append)
+        return results
+
+    def claim(
+        self, process: str, worker: str, kinds: Sequence[str], limit: int, saga_ids: Sequence[str] | None
+    ) -> Claim:
+        """Give sagas to a worker."""
+        claim = done(self.memory.claim(worker, kinds, limit=limit, saga_ids=saga_ids))
+        at, now = self.loop.time(), self.clock()
+        for stored in claim.sagas:
+            record = stored.record
+            self.trace.add(Granted(at, process, worker, record.saga_id, record.fence, now))
+        return claim
+
+    def release(self, process: str, saga_id: str, worker: str, fence: int) -> bool:
+        """Take a saga back."""
+        given = done(self.memory.release(saga_id, worker_id=worker, fence=fence))
+        self.trace.add(Released(self.loop.time(), process, worker, saga_id, fence, given))
+        return given
+
+    def heartbeat(self, process: str, worker: str, ttl: float, asked: float) -> Worker:
+        """Renew a lease."""
+        lease = done(self.memory.heartbeat(worker, ttl))
+        self.trace.add(Beat(self.loop.time(), process, worker, lease.until, self.clock(), asked, ttl))
+        return lease
+
+    def retire(self, process: str, worker: str) -> None:
+        """Forget a worker."""
+        done(self.memory.retire(worker))
+        self.trace.add(Retired(self.loop.time(), process, worker))
+
+    def load(self, saga_ids: Sequence[str], *, stale: bool) -> dict[str, StoredSaga]:
+        """Read sagas; stale: as they were before the last write to each."""
+        found = dict(done(self.memory.load(saga_ids)))
+        if stale:
+            found.update((saga_id, self._before[saga_id]) for saga_id in found if saga_id in self._before)
+        return found
+
+    def purge(self, process: str, before: float, limit: int, keep_ids: float, saga_ids: Sequence[str] | None) -> int:
+        """Delete what ended long ago."""
+        there = set(self.births)
+        count = done(self.memory.purge(before, limit=limit, keep_ids=keep_ids, saga_ids=saga_ids))
+        gone = tuple(sorted(there - set(done(self.memory.load(sorted(there))))))
+        if gone:
+            self.trace.add(Purged(self.loop.time(), process, gone, before))
+            for saga_id in gone:
+                del self.births[saga_id]
+        return count
+
+    def poison(self, saga_id: str, definition: SagaDefinition) -> None:
+        """Put a saga there that is due, and that nobody can read."""
+        now = self.clock()
+        birth = Birth(
+            saga_type=definition.name, kind=definition.kind, correlation_id=saga_id, digest="", created_at=now
+        )
+        append = Append(
+            saga_id=saga_id, append_id=f"birth of {saga_id}", expected_version=0, fence=0, state="started",
+            events=[NewEvent("SagaStarted", now, b'{"saga_id":')], updated_at=now, due_at=now - 1.0, birth=birth,
+        )  # fmt: skip
+        self.commit("", [append])
+
+    def fold_of(self, saga_id: str) -> Progress:
+        """Where a saga stands, by its whole log."""
+        events = done(self.memory.events(saga_id))
+        return replay(saga_id, events, None)
+
+    def now_holds(self, saga_ids: Iterable[str]) -> dict[str, StoredSaga]:
+        """What is stored, for those who judge the run."""
+        return dict(done(self.memory.load(list(saga_ids))))
+
+
+def done(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing, as all of a MemoryStore's do."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("a memory store waits for nothing")
+
+
+def _serve(future: asyncio.Future[T], work: Callable[[], T]) -> None:
+    try:
+        result = work()
+    except Exception as exc:
+        _fail(future, exc)
+    else:
+        if not future.done():
+            future.set_result(result)
+
+
+def _serve_slowly(future: asyncio.Future[T], work: Callable[[], T], loop: VirtualLoop, back: float) -> None:
+    """The request took its time, and so does the answer."""
+    inner: asyncio.Future[T] = loop.create_future()
+    _serve(inner, work)
+    loop.call_later(back, _pass_on, inner, future)
+
+
+def _pass_on(inner: asyncio.Future[T], future: asyncio.Future[T]) -> None:
+    error = inner.exception()
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(inner.result())
+
+
+def _serve_and_lose(future: asyncio.Future[T], work: Callable[[], T]) -> None:
+    work()
+    _fail(future, OutcomeUnknown("the answer was lost on its way back"))
+
+
+def _serve_unseen(work: Callable[[], Any]) -> None:
+    work()
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+_TROUBLES: dict[str, tuple[str, ...]] = {
+    "commit": ("commit before", "commit after", "commit late", "commit slow"),
+    "claim": ("claim before", "claim after", "claim slow"),
+    "beat": ("beat before", "beat after", "beat slow"),
+    "read": ("read before", "read slow"),
+}
