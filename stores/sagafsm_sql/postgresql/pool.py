@@ -17,17 +17,19 @@ import asyncpg  # type: ignore[import-untyped]
 
 from sagafsm.core.errors import StoreError, StoreUnavailable
 
-from ..queries import Queries
 from .driver import Connection
 from .errors import DRIVER, translate
 from .options import Options
+from .types import KnownTypes
 
 IDLE = 30.0  # seconds after which a connection may have been forgotten by something in between
 SETTLED = 1.0  # seconds to wait for a statement that was cut short
 CACHED = 200  # statements that a connection keeps prepared
 
 
-async def connect(options: Options, *, prepared: bool, patient: bool = False) -> Connection:
+async def connect(
+    options: Options, *, prepared: bool, patient: bool = False, types: KnownTypes | None = None
+) -> Connection:
     """A new connection. ``patient``: its statements may take as long as they need. Raises StoreUnavailable."""
     try:
         return cast(
@@ -39,6 +41,7 @@ async def connect(options: Options, *, prepared: bool, patient: bool = False) ->
                 statement_cache_size=CACHED if prepared else 0,
                 max_cached_statement_lifetime=0,
                 server_settings={"application_name": options.application_name},
+                connection_class=types.connection_class if types else asyncpg.Connection,
             ),
         )
     except DRIVER as exc:
@@ -48,9 +51,9 @@ async def connect(options: Options, *, prepared: bool, patient: bool = False) ->
 class Pool:
     """Up to ``size`` connections, used from one event loop."""
 
-    def __init__(self, queries: Queries, options: Options, size: int, *, prepared: bool) -> None:
-        self._know_types = queries["know_types"]
+    def __init__(self, options: Options, size: int, *, prepared: bool, types: KnownTypes) -> None:
         self._options = options
+        self._types = types
         self._prepared = prepared
         self._pid = os.getpid()
         self._room = asyncio.Semaphore(size)
@@ -97,7 +100,7 @@ class Pool:
                 if await self._lives(connection, since):
                     break
             else:
-                connection = await self._connect()
+                connection = await connect(self._options, prepared=self._prepared, types=self._types)
         except BaseException:
             self._room.release()
             raise
@@ -123,20 +126,6 @@ class Pool:
         while self._idle:
             connection, _ = self._idle.pop()
             await part(connection)
-
-    async def _connect(self) -> Connection:
-        connection = await connect(self._options, prepared=self._prepared)
-        try:
-            # In one transaction: the driver switches JIT off meanwhile, and a pooler would let it do so elsewhere. With
-            # JIT this one takes seconds.
-            async with connection.transaction():
-                await connection.fetchrow(self._know_types)
-        except BaseException as exc:
-            connection.terminate()
-            if isinstance(exc, DRIVER):
-                raise translate(exc, self._options.where, writing=False) from exc
-            raise
-        return connection
 
     async def _wait_for_room(self) -> None:
         try:

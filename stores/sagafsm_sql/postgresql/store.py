@@ -39,6 +39,7 @@ from .options import Options
 from .pool import Pool, connect, part
 from .records import read_events, read_saga
 from .schema import Schema
+from .types import KnownTypes
 from .wakeups import Wakeups
 from .writer import Writer
 
@@ -73,12 +74,15 @@ class PostgreSQLStore:
         async with self._opening:
             if self._opened is not None:
                 return
-            connection = await connect(self.options, prepared=False, patient=True)
+            types = KnownTypes()
+            connection = await connect(self.options, prepared=False, patient=True, types=types)
             try:
                 pooled = await self._look(connection, migrate)
-            finally:
-                await part(connection)
-            opened = _Opened(self._queries, self.options, self.batches, pooled=pooled)
+            except BaseException:
+                connection.terminate()
+                raise
+            await part(connection)
+            opened = _Opened(self._queries, self.options, self.batches, pooled=pooled, types=types)
             try:
                 await opened.wakeups.begin()
             except BaseException:
@@ -95,7 +99,9 @@ class PostgreSQLStore:
                 await schema.bring_up_to_date(connection)
             else:
                 await schema.require(connection)
-            return await is_pooled(connection)
+            async with connection.transaction():  # in one piece, because a pooler may stand in between
+                await connection.fetchrow(self._queries["know_types"])
+                return await is_pooled(connection)
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -227,10 +233,10 @@ class PostgreSQLStore:
 class _Opened:
     """What an open store has: connections for commits, connections for the rest, and what works with them."""
 
-    def __init__(self, queries: Queries, options: Options, lanes: int, *, pooled: bool) -> None:
+    def __init__(self, queries: Queries, options: Options, lanes: int, *, pooled: bool, types: KnownTypes) -> None:
         prepared = options.prepared == "yes" or (options.prepared == "auto" and not pooled)
-        self.lanes = Pool(queries, options, lanes, prepared=prepared)
-        self.pool = Pool(queries, options, options.pool_size - lanes, prepared=prepared)
+        self.lanes = Pool(options, lanes, prepared=prepared, types=types)
+        self.pool = Pool(options, options.pool_size - lanes, prepared=prepared, types=types)
         self.claims = Claims(queries, options, self.pool)
         self.limits = Limits(queries)
         self.wakeups = Wakeups(queries, options, self.pool, listens=not pooled)

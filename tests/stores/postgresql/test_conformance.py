@@ -3,11 +3,11 @@
 import pytest
 
 from sagafsm.testing.appends import create
-from sagafsm.testing.conformance import LimitsConformance, StoreConformance, WakeupConformance
+from sagafsm.testing.conformance import LimitsConformance, StoreConformance, TwinConformance, WakeupConformance
 from sagafsm_sql import SQLStore
 
 
-class TestPostgreSQL(StoreConformance, WakeupConformance, LimitsConformance):
+class TestPostgreSQL(StoreConformance, WakeupConformance, LimitsConformance, TwinConformance):
     @pytest.fixture
     async def store(self, url):
         self.url = url
