@@ -13,7 +13,6 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-
 Looked = tuple[Sequence[Any], Any]
 
 
