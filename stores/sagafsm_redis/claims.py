@@ -1,28 +1,25 @@
 """Takes sagas for a worker, in two steps: look for what is due, then take what is still free.
 
 What must stay true: who may have what is decided by the second step alone, in the saga's own partition, by the lease of
-its owner there and the clock of the server there. Sagas that were taken but whose claim was not answered are handed out
-by the worker's next claim: nobody else would take them up while it lives.
+its owner there and the clock of the server there.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
-from sagafsm.core.errors import StoreError
+from sagafsm.core.errors import StoreUnavailable
 from sagafsm.store import Claim, StoredSaga
 
 from .keys import Partition, Partitions, encode
 from .packing import Value
-from .reading import load, saga_keys
+from .reading import saga_keys
 from .records import read_saga
 from .router import Router, script
 from .scripts import LOOK, TAKE
 
-DOUBT = 60.0  # seconds after which a message that was lost does not arrive any more
 ROUNDS = 3  # when all that was seen is gone, others are at work too: look again, but not for ever
 
 
@@ -43,7 +40,6 @@ class Claims:
     def __init__(self, router: Router, partitions: Partitions) -> None:
         self._router = router
         self._partitions = partitions
-        self._unanswered: dict[str, dict[str, float]] = {}  # of each worker: ids, and how long they are in doubt
 
     async def claim(self, worker_id: str, kinds: Sequence[str], limit: int, saga_ids: Sequence[str] | None) -> Claim:
         """Take up to so many; see :meth:`sagafsm.store.Store.claim`."""
@@ -51,7 +47,7 @@ class Claims:
         view = await self._look(worker, names, limit if saga_ids is None else 0)
         if not view.alive:
             return Claim(sagas=(), attention=(), next_due=None, now=view.now)
-        taken = await self._found_again(worker_id, limit)
+        taken: list[StoredSaga] = []
         try:
             if saga_ids is not None:
                 await self._take_named(worker, names, limit, list(dict.fromkeys(saga_ids)), taken)
@@ -59,7 +55,7 @@ class Claims:
                 await self._take_due(worker, names, limit, view, taken)
             if taken:
                 view = await self._look(worker, names, 0)
-        except StoreError:
+        except StoreUnavailable:
             if not taken:
                 raise
             # What was taken is the worker's already. The next claim will find out what is wrong.
@@ -112,44 +108,12 @@ class Claims:
             keys = [key for name in names for key in saga_keys(partition, name)]
             values: list[Value] = [worker, mode, len(names), *names, *kinds]
             calls.append(script(partition, TAKE, keys, *values))
-        try:
-            answers = await self._router.all(calls, write=True)
-        except StoreError:
-            self._doubt(_text(worker), saga_ids)
-            raise
+        answers = await self._router.all(calls, write=True)
         taken: dict[str, StoredSaga] = {}
         for wanted, answer in zip(groups.values(), answers, strict=True):
             for place, saga in answer:
                 taken[wanted[place - 1]] = read_saga(wanted[place - 1], saga)
-        self._settle(_text(worker), taken)
         return [taken[saga_id] for saga_id in saga_ids if saga_id in taken]
-
-    def unheard(self, worker_id: str, claim: Claim) -> None:
-        """A claim whose caller had gone away when it was answered."""
-        self._doubt(worker_id, [saga.record.saga_id for saga in claim.sagas])
-
-    def _doubt(self, worker_id: str, saga_ids: Sequence[str]) -> None:
-        until = asyncio.get_running_loop().time() + DOUBT
-        self._unanswered.setdefault(worker_id, {}).update(dict.fromkeys(saga_ids, until))
-
-    def _settle(self, worker_id: str, saga_ids: Iterable[str]) -> None:
-        doubts = self._unanswered.get(worker_id, {})
-        for saga_id in saga_ids:
-            doubts.pop(saga_id, None)
-        if not doubts:
-            self._unanswered.pop(worker_id, None)
-
-    async def _found_again(self, worker_id: str, limit: int) -> list[StoredSaga]:
-        """What the worker owns of that which a lost claim asked for."""
-        doubts = self._unanswered.get(worker_id)
-        if not doubts:
-            return []
-        found = await load(self._router, self._partitions, list(doubts))
-        ours = [saga for saga in found.values() if saga.record.owner == worker_id][:limit]
-        now = asyncio.get_running_loop().time()
-        over = [saga_id for saga_id, until in doubts.items() if until < now]
-        self._settle(worker_id, [*over, *(saga.record.saga_id for saga in ours)])
-        return ours
 
 
 def _text(name: bytes) -> str:

@@ -162,13 +162,7 @@ class RedisStore:
     async def claim(
         self, worker_id: str, kinds: Sequence[str], *, limit: int, saga_ids: Sequence[str] | None = None
     ) -> Claim:
-        claims = self._store.claims
-        task = self._begin(claims.claim(worker_id, kinds, limit, saga_ids))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(lambda done: _unheard(claims, worker_id, done))
-            raise
+        return await asyncio.shield(self._begin(self._store.claims.claim(worker_id, kinds, limit, saga_ids)))
 
     async def release(self, saga_id: str, *, worker_id: str, fence: int) -> bool:
         opened, name = self._store, encode(saga_id)
@@ -269,8 +263,3 @@ def _count(name: bytes, count: int) -> Count:
     return Count(
         kind=kind, saga_type=saga_type, state=state, stuck=stuck == "1", suspended=suspended == "1", count=count
     )
-
-
-def _unheard(claims: Claims, worker_id: str, task: asyncio.Task[Claim]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        claims.unheard(worker_id, task.result())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
+
+from redis import Redis as Client
 
 from .base import HOST, PATIENCE, free_port
 from .redis import Redis, ask, cli
@@ -100,3 +102,35 @@ class RedisCluster:
         """Those that are masters now."""
         running = [member for member in self.members if member.running]
         return [member for member in running if "role:master" in ask(member.port, "INFO", "replication")]
+
+    def wait_for_masters(self, count: int) -> None:
+        """Until so many of those that run are masters, and the cluster serves all slots again."""
+        deadline = time.monotonic() + PATIENCE
+        while len(self.masters()) < count:
+            assert time.monotonic() < deadline, f"no replica has taken over within {PATIENCE:g} s"
+            time.sleep(0.05)
+        self.wait_until_whole(replicas=False)
+
+    def move_slot(self, slot: int, halfway: Callable[[], object] = lambda: None) -> None:
+        """Take a slot from its master to the next one, key by key, as an operator does who adds a server.
+
+        ``halfway`` is called while some of its keys are here and some are there.
+        """
+        masters = {member.ask("CLUSTER", "MYID"): member for member in self.masters()}
+        ids = list(masters)
+        source_id = next(name for name in ids if self._has(masters[name], slot))
+        target_id = ids[(ids.index(source_id) + 1) % len(ids)]
+        source, target = masters[source_id], masters[target_id]
+        target.ask("CLUSTER", "SETSLOT", str(slot), "IMPORTING", source_id)
+        source.ask("CLUSTER", "SETSLOT", str(slot), "MIGRATING", target_id)
+        with Client(host=HOST, port=source.port, decode_responses=True) as client:
+            while keys := client.cluster("getkeysinslot", slot, 3):
+                client.execute_command("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+                halfway()
+        for member in (target, source, *(set(masters.values()) - {source, target})):
+            assert member.ask("CLUSTER", "SETSLOT", str(slot), "NODE", target_id) == "+OK"
+
+    def _has(self, member: Member, slot: int) -> bool:
+        with Client(host=HOST, port=member.port, decode_responses=True) as client:
+            own = [row for row in client.cluster("slots") if int(row[0]) <= slot <= int(row[1])]
+            return any(int(row[2][1]) == member.port for row in own)

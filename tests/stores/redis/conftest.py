@@ -1,6 +1,7 @@
 """Redis servers, and stores on them."""
 
 import pytest
+import redis
 
 from tests.servers.redis import Redis
 from tests.servers.redis_cluster import RedisCluster
@@ -31,3 +32,26 @@ async def cluster_store(cluster_url):
     await store.setup()
     yield store
     await store.close()
+
+
+@pytest.fixture
+def own_server(servers):
+    """A server of the test's own: it may be killed."""
+    with servers.another(Redis) as server:
+        yield server
+
+
+@pytest.fixture
+async def own(own_server):
+    """A store on it, without a prefix; it gives up after a second."""
+    store = fresh(own_server.url, prefix="", timeout=1)
+    await store.setup()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def raw(own_server):
+    """What an operator sees there."""
+    with redis.Redis.from_url(own_server.url, decode_responses=True) as client:
+        yield client

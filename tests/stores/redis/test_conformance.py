@@ -3,11 +3,11 @@
 import pytest
 
 from sagafsm.testing.appends import create
-from sagafsm.testing.conformance import LimitsConformance, StoreConformance, WakeupConformance
+from sagafsm.testing.conformance import LimitsConformance, StoreConformance, TwinConformance, WakeupConformance
 from tests.stores.redis.stores import beside, fresh
 
 
-class OnRedis(StoreConformance, WakeupConformance, LimitsConformance):
+class OnRedis(StoreConformance, WakeupConformance, LimitsConformance, TwinConformance):
     async def open_again(self, store):
         second = beside(store)
         await second.setup()
