@@ -19,17 +19,29 @@ TERMINAL = tuple(state.value for state in SagaState if state.terminal)
 
 
 class Tables:
-    """``schema``: where the tables are, if they have to be named with it. ``flag``: how one says that a flag is set."""
+    """``schema``: where the tables are, if they have to be named with it. ``flag``: how one says that a flag is set.
 
-    def __init__(self, *, schema: str | None = None, flag: str = "{} = 1") -> None:
+    ``ordered_tags``: the tags know when their saga was created, so that what bears one can be read in that order; of
+    several tags the first should be the rarest.
+    """
+
+    def __init__(self, *, schema: str | None = None, flag: str = "{} = 1", ordered_tags: bool = False) -> None:
         self._sagas = sa.table("sagas", *map(sa.column, COLUMNS), schema=schema)
-        self._tags = sa.table("saga_tags", *map(sa.column, ("saga_id", "key", "value")), schema=schema)
+        self._tags = sa.table("saga_tags", *map(sa.column, ("saga_id", "key", "value", "created_at")), schema=schema)
         self._flag = flag
+        self._ordered_tags = ordered_tags
 
     def find_ids(self, where: Filter, cursor: str | None, limit: int) -> sa.Select[Any]:
         """The ids of the records that match, in the order of (creation time, id), beginning after ``cursor``."""
-        columns, tags = self._sagas.c, self._tags.c
-        query = sa.select(columns.id).order_by(columns.created_at, columns.id).limit(limit)
+        columns, others = self._sagas.c, dict(where.tags)
+        query, place = sa.select(columns.id), (columns.created_at, columns.id)
+        if self._ordered_tags and others and _only_tags_are_rare(where):
+            tags = self._tags.c
+            key = next(iter(others))
+            query = sa.select(tags.saga_id).join_from(self._tags, self._sagas, columns.id == tags.saga_id)
+            query = query.where(tags.key == key, tags.value == others.pop(key))
+            place = (tags.created_at, tags.saga_id)
+        query = query.order_by(*place).limit(limit)
         for condition in self._rare(where):
             query = query.where(sa.literal_column(condition))
         for column, value in (
@@ -49,13 +61,19 @@ class Tables:
             query = query.where(columns.created_at < where.older_than)
         if where.finished_before is not None:
             query = query.where(columns.finished_at < where.finished_before)
-        for key, value in where.tags.items():
-            tagged = sa.select(tags.saga_id).where(tags.key == key, tags.value == value)
-            query = query.where(columns.id.in_(tagged))
+        for key, value in others.items():
+            query = query.where(self._bears(key, value))
         if cursor is not None:
-            created_at, saga_id = parse_cursor(cursor)
-            query = query.where(sa.tuple_(columns.created_at, columns.id) > (created_at, saga_id))
+            query = query.where(sa.tuple_(*place) > parse_cursor(cursor))
         return query
+
+    def _bears(self, key: str, value: str) -> sa.ColumnElement[bool]:
+        """That a saga bears a tag."""
+        other = self._tags.alias()
+        tagged = sa.select(other.c.saga_id).where(other.c.key == key, other.c.value == value)
+        if not self._ordered_tags:
+            return self._sagas.c.id.in_(tagged)
+        return sa.exists(tagged.where(other.c.saga_id == self._sagas.c.id).correlate(self._sagas))
 
     def _rare(self, where: Filter) -> Iterator[str]:
         """The conditions for which there are partial indexes.
@@ -75,4 +93,7 @@ class Tables:
             yield self._flag.format("sagas.suspended")
 
 
-find_ids = Tables().find_ids
+def _only_tags_are_rare(where: Filter) -> bool:
+    """Whether no other index finds few sagas."""
+    live = where.live or (where.state is not None and where.state not in TERMINAL)
+    return not (live or where.stuck or where.suspended or where.correlation_id or where.parent_id)

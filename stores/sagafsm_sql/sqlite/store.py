@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from sagafsm.core.errors import StoreError, StoreUnavailable
 from sagafsm.cursor import make_cursor
 from sagafsm.store import (
@@ -31,7 +33,7 @@ from sagafsm.store import (
 )
 
 from ..queries import Queries
-from ..tables import find_ids
+from ..tables import Tables
 from .batch import Batch
 from .claims import Claims
 from .connection import Connection, make_engine
@@ -46,6 +48,7 @@ from .writer import Writer
 T = TypeVar("T")
 
 QUERIES = Queries("sqlite")
+find_ids = Tables(ordered_tags=True).find_ids
 BUSY = 8  # appends in a batch from which on the event loop has more to do meanwhile
 PURGE_AT_ONCE = 500  # sagas per transaction, so that appends get their turn in between
 SHORTEST_WATCH, LONGEST_WATCH = 0.05, 0.5  # seconds between two looks for changes by others
@@ -262,16 +265,26 @@ class SQLiteStore:
         return read_events(unpack(row[0]))
 
     async def find(self, where: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
-        query = find_ids(where, cursor, limit + 1)
-
         def job() -> Page:
             with self._reader.view() as raw:
+                query = find_ids(self._rarest_first(raw, where), cursor, limit + 1)
                 ids = list(self._reader.sqlalchemy().scalars(query))
                 records = [saga.record for saga in self._load(raw, ids[:limit], events=False)]
             rest = len(ids) > limit and records
             return Page(records, make_cursor(records[-1].created_at, records[-1].saga_id) if rest else None)
 
         return await self._read(job)
+
+    def _rarest_first(self, cursor: sqlite3.Cursor, where: Filter) -> Filter:
+        """The same filter, with the tag first that the fewest sagas bear."""
+        if len(where.tags) < 2:
+            return where
+
+        def count(tag: tuple[str, str]) -> int:
+            found: int = cursor.execute(QUERIES["tag_count"], tag).fetchone()[0]
+            return found
+
+        return replace(where, tags=dict(sorted(where.tags.items(), key=count)))
 
     async def workers(self) -> Sequence[Worker]:
         return [Worker(worker_id, until) for worker_id, until in await self._fetch("workers")]

@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy.dialects import sqlite as dialect
 
 from sagafsm.core.errors import StoreError
+from sagafsm.cursor import make_cursor
 from sagafsm.store import Filter
 from sagafsm.testing.appends import KIND, create, finish, steady
 from sagafsm_sql.queries import SIZES
-from sagafsm_sql.sqlite.store import QUERIES
-from sagafsm_sql.tables import find_ids
+from sagafsm_sql.sqlite.store import QUERIES, find_ids
 
 BATCH = 128
 
@@ -108,12 +108,35 @@ def scans(steps):
         (Filter(correlation_id="c"), "sagas_correlation"),
         (Filter(parent_id="p"), "sagas_parent"),
         (Filter(tags={"x": "1"}), "saga_tags_value"),
+        (Filter(tags={"x": "1", "y": "2"}, state="failed"), "saga_tags_value"),
+        (Filter(tags={"x": "1"}, finished_before=1.0), "saga_tags_value"),
+        (Filter(tags={"x": "1"}, stuck=True), "sagas_stuck"),
+        (Filter(tags={"x": "1"}, state="pending"), "sagas_live"),
+        (Filter(tags={"x": "1"}, correlation_id="c"), "sagas_correlation"),
+        (Filter(finished_before=1.0), "sagas_created"),
+        (Filter(finished_before=1.0, state="failed"), "sagas_failed"),
     ],
 )
-async def test_each_filter_is_served_by_an_index(store, where, index):
-    query = find_ids(where, None, 100).compile(dialect=dialect.dialect(), compile_kwargs={"render_postcompile": True})
+@pytest.mark.parametrize("cursor", [None, make_cursor(1.0, "s")])
+async def test_each_filter_is_served_by_an_index(store, where, index, cursor):
+    query = find_ids(where, cursor, 100).compile(dialect=dialect.dialect(), compile_kwargs={"render_postcompile": True})
     steps = plan(store, str(query), tuple(query.params[name] for name in query.positiontup))
     assert any(index in step for step in steps), steps
+    few = where.correlation_id or where.parent_id
+    assert few or not any("TEMP B-TREE" in step for step in steps), steps  # a page is read, not all that matches
+    assert not any(step.startswith("SCAN saga_tags") for step in steps), steps
+
+
+async def test_of_several_tags_the_rarest_is_looked_up(store, monkeypatch):
+    await store.commit([create(f"s{n}", tags={"all": "1", "some": str(n % 20)}) for n in range(40)])
+    statements = []
+    store._reader.cursor().connection.set_trace_callback(statements.append)
+    for tags in ({"all": "1", "some": "7"}, {"some": "7", "all": "1"}):
+        page = await store.find(Filter(tags=tags))
+        assert [record.saga_id for record in page.records] == ["s27", "s7"]
+    looked_up = [one for one in statements if "FROM saga_tags JOIN sagas" in " ".join(one.split())]
+    assert len(looked_up) == 2
+    assert all("saga_tags.\"key\" = 'some'" in one or "saga_tags.key = 'some'" in one for one in looked_up)
 
 
 async def test_the_threads_end_with_the_store(path):

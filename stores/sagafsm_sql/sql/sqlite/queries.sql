@@ -95,6 +95,10 @@ DELETE FROM saga_workers WHERE id = ?
 -- name: counts
 SELECT kind, type, state, stuck, suspended, count FROM saga_counts WHERE count > 0
 
+-- name: tag_count
+-- How many sagas bear a tag, as far as it matters.
+SELECT count(*) FROM (SELECT 1 FROM saga_tags WHERE key = ? AND value = ? LIMIT 1000)
+
 -- name: ended
 SELECT json_group_array(id) FROM (
     SELECT id FROM sagas WHERE finished_at < ? AND state IN ('completed', 'failed') ORDER BY finished_at LIMIT ?)
