@@ -114,8 +114,8 @@ class Claims:
             if not found:
                 break
             at = max(found[0]["due_at"], left.pop(found[0]["owner"]))
-            best = at if best is None else min(best, at)
-            left = {owner: until for owner, until in left.items() if until < best}
+            earliest = best = at if best is None else min(best, at)
+            left = {owner: until for owner, until in left.items() if until < earliest}
         return best
 
     async def release(self, saga_id: str, worker_id: str, fence: int) -> bool:

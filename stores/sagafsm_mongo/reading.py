@@ -16,6 +16,7 @@ from sagafsm.store import Snapshot, StoredEvent, StoredSaga
 from .database import EVENTS, SAGAS, SNAPSHOTS, Database, Document
 from .documents import is_purged, life, place, read_bytes, read_entries, read_record
 
+LOG = {"log": 1, "sealed": 1, "tail": 1, "version": 1, "purged_until": 1}
 TRIES = 5
 AT_ONCE = 100  # sagas per query for sealed entries: one range each
 
@@ -51,9 +52,7 @@ class Reader:
         """The events with a number above ``after``."""
         events: list[StoredEvent] = []
         for _ in range(TRIES):
-            documents = await self._database.find(
-                SAGAS, {"_id": saga_id}, fields={"log": 1, "sealed": 1, "tail": 1, "version": 1, "purged_until": 1}
-            )
+            documents = await self._database.find(SAGAS, {"_id": {"$eq": saga_id}}, fields=LOG)
             if not documents or is_purged(documents[0]):
                 return ()
             entries = await self._sealed(documents, [after])

@@ -1,0 +1,128 @@
+"""Which of our errors becomes of each of the driver's, and of replies that this test's server does not give."""
+
+import pytest
+from bson.errors import InvalidBSON
+from pymongo import errors as driver
+
+from sagafsm.core.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
+from sagafsm.store import Committed, Duplicate, Refused
+from sagafsm.testing.appends import create, follow
+from sagafsm.testing.conformance.base import commit, read
+from sagafsm_mongo.errors import translate
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reading", "writing"),
+    [
+        (driver.AutoReconnect("connection closed"), StoreUnavailable, OutcomeUnknown),
+        (driver.NetworkTimeout("timed out"), StoreUnavailable, OutcomeUnknown),
+        (driver.ConnectionFailure("lost"), StoreUnavailable, OutcomeUnknown),
+        (driver.NotPrimaryError("stepped down"), StoreUnavailable, OutcomeUnknown),
+        (driver.WTimeoutError("waiting for replication timed out", 64), StoreUnavailable, OutcomeUnknown),
+        (driver.WriteConcernError("no majority", 100), StoreUnavailable, OutcomeUnknown),
+        (driver.ExecutionTimeout("operation exceeded time limit", 50), StoreUnavailable, OutcomeUnknown),
+        (driver.OperationFailure("interrupted", 11601), StoreUnavailable, OutcomeUnknown),
+        (driver.OperationFailure("nobody has heard of this", 987654), StoreUnavailable, OutcomeUnknown),
+        (driver.CursorNotFound("cursor id 7 not found", 43), StoreUnavailable, OutcomeUnknown),
+        (driver.ProtocolError("what?"), StoreUnavailable, OutcomeUnknown),
+        (OSError("broken pipe"), StoreUnavailable, OutcomeUnknown),
+        (driver.ServerSelectionTimeoutError("no primary"), StoreUnavailable, StoreUnavailable),
+        (driver.WaitQueueTimeoutError("no connection free"), StoreUnavailable, StoreUnavailable),
+        (caused(driver.AutoReconnect("refused"), ConnectionRefusedError()), StoreUnavailable, StoreUnavailable),
+        (driver.OperationFailure("not authorized", 13), StoreUnavailable, StoreUnavailable),
+        (driver.OperationFailure("authentication failed", 18), StoreUnavailable, StoreUnavailable),
+        (driver.OperationFailure("no such command", 59), StoreUnavailable, StoreUnavailable),
+        (driver.InvalidOperation("cannot use a client after close"), StoreUnavailable, StoreUnavailable),
+        (InvalidBSON("bad"), StoreCorrupt, StoreCorrupt),
+    ],
+)
+def test_each_error_of_the_driver_is_one_of_ours(error, reading, writing):
+    assert type(translate(error, "MongoDB database 'x'", writing=False)) is reading
+    assert type(translate(error, "MongoDB database 'x'", writing=True)) is writing
+    assert "MongoDB database 'x'" in str(translate(error, "MongoDB database 'x'", writing=True))
+
+
+class Replying:
+    """A database of the driver that does what it is asked, and answers something else to the first ``command``."""
+
+    def __init__(self, database, change, *, done=True):
+        self._database, self._change, self._done = database, change, done
+        self.client, self.name = database.client, database.name
+
+    async def command(self, command, **options):
+        if next(iter(command)) not in ("insert", "update") or self._change is None:
+            return await self._database.command(command, **options)
+        change, self._change = self._change, None
+        reply = await self._database.command(command, **options) if self._done else {"ok": 1, "n": 0}
+        return change(reply)
+
+
+def replies(store, change, *, done=True):
+    """The store's next write is answered so; ``done``: after it was done."""
+    database = store._parts.database
+    database._database = Replying(database._database, change, done=done)
+
+
+TOO_LATE = {"code": 64, "errmsg": "waiting for replication timed out", "errInfo": {"wtimeout": True}}
+
+
+async def test_a_write_that_no_majority_confirms_in_time_is_unknown_and_can_be_handed_in_again(store):
+    record = await commit(store, create("s"))
+    batch = [follow(record)]
+    replies(store, lambda reply: {**reply, "writeConcernError": TOO_LATE})
+    with pytest.raises(OutcomeUnknown, match="not confirmed by a majority"):
+        await store.commit(batch)
+    assert await store.commit(batch) == [Duplicate(3)]
+
+
+async def test_a_part_that_is_not_confirmed_makes_the_batch_unknown(store):
+    record = await commit(store, create("s"))
+    batch = [follow(record), create("t")]
+    replies(store, lambda reply: {**reply, "writeConcernError": TOO_LATE})
+    with pytest.raises(OutcomeUnknown):
+        await store.commit(batch)
+    assert sorted(map(type, await store.commit(batch)), key=str) == [Duplicate, Duplicate]
+
+
+@pytest.mark.parametrize("code", [10334, 17419, 121])
+async def test_an_operation_that_the_server_refuses_is_refused_alone(store, code):
+    a, b = [await commit(store, create(name)) for name in "ab"]
+    refused = {"index": 0, "code": code, "errmsg": "too large"}
+    replies(store, lambda reply: {"ok": 1, "n": 1, "writeErrors": [refused]}, done=False)
+    results = await store.commit([follow(a, problem="refused"), follow(b)])
+    assert type(results[0]) is Refused
+    assert "too large" in results[0].reason
+
+
+@pytest.mark.parametrize("code", [11600, 91, 189, 112, 987654])
+async def test_an_operation_that_fails_in_any_other_way_makes_the_batch_unknown(store, code):
+    a, b = [await commit(store, create(name)) for name in "ab"]
+    failed = {"index": 1, "code": code, "errmsg": "interrupted at shutdown"}
+    batch = [follow(a), follow(b)]
+    replies(store, lambda reply: {"ok": 1, "n": 1, "writeErrors": [failed]})
+    with pytest.raises(OutcomeUnknown, match="interrupted"):
+        await store.commit(batch)
+    assert await store.commit(batch) == [Duplicate(3), Duplicate(3)]
+
+
+async def test_who_was_accepted_is_known_although_the_server_only_counts(store):
+    """One of them is refused by the server's count alone: each of the others has its own answer."""
+    records = [await commit(store, create(name)) for name in "abcd"]
+    batch = [follow(record, events=() if n == 2 else follow(record).events) for n, record in enumerate(records)]
+    await store.commit([batch[1]])
+    assert await store.commit(batch) == [Committed(3), Duplicate(3), Committed(2), Committed(3)]
+
+
+async def test_a_damaged_document_does_not_hide_the_others(store, raw):
+    await store.commit([create(name) for name in "abc"])
+    raw["sagas"].update_one({"_id": "b"}, {"$unset": {"kind": "", "fence": "", "stuck": "", "log": ""}})
+    assert sorted(await store.load(["a", "b", "c"])) == ["a", "b", "c"]
+    raw["sagas"].update_one({"_id": "b"}, {"$set": {"version": 9}})
+    found = await store.load(["a", "b", "c"])
+    assert (found["b"].record.version, len(found["b"].events)) == (9, 2)
+    assert found["a"] == await read(store, "a")
