@@ -22,12 +22,13 @@ from .options import Options
 from .pool import connect, part
 
 META = 'CREATE TABLE {schema}.saga_meta (key text COLLATE "C" NOT NULL PRIMARY KEY, value text NOT NULL)'
+INVALID = "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
 PATIENCE = 600.0  # seconds to wait for another process that migrates: an index on a large table takes its time
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
 LOCK_TIMEOUT = "10s"
 """For a table that is to be changed: whoever waits for it makes everybody else wait too."""
 
-_CONCURRENTLY = re.compile(r"^(?:CREATE(?: UNIQUE)?|DROP) INDEX CONCURRENTLY IF (?:NOT )?EXISTS (\S+)", re.MULTILINE)
+_CONCURRENTLY = re.compile(r"^CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)", re.MULTILINE)
 
 
 class Schema:
@@ -120,6 +121,8 @@ class Schema:
 
     async def _run(self, connection: Connection, text: str) -> None:
         if _CONCURRENTLY.search(text):
+            # A statement with parameters keeps its snapshot until the next one; the build would wait for it.
+            await connection.execute("SELECT")
             await self._build_indexes(text)
             return
         await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
@@ -131,20 +134,13 @@ class Schema:
         try:
             for statement in statements(self._queries.fill(text)):
                 found = _CONCURRENTLY.search(statement)
+                name = self._queries.fill("{schema}.") + found[1] if found else ""
                 # What an interrupted build leaves is an index that is kept up to date and never used.
-                if found and await self._is_invalid(connection, found[1]):
-                    await connection.execute(f"DROP INDEX CONCURRENTLY {found[1]}")
+                if await connection.fetchval(INVALID, name):
+                    await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
                 await connection.execute(statement)
         finally:
             await part(connection)
-
-    async def _is_invalid(self, connection: Connection, index: str) -> bool:
-        name = index if "." in index else self._queries.fill("{schema}.") + index
-        return bool(
-            await connection.fetchval(
-                "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", name
-            )
-        )  # fmt: skip
 
 
 def statements(text: str) -> Sequence[str]:
