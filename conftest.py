@@ -3,6 +3,7 @@
 import os
 
 import hypothesis
+import pytest
 
 from tests.docs.pages import PAGES
 
@@ -10,6 +11,8 @@ from tests.docs.pages import PAGES
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+pytest.register_assert_rewrite("sagafsm.testing.conformance", "sagafsm.testing.stateful")  # their asserts show values
 
 pytest_plugins = ["tests.servers.plugin"]
 

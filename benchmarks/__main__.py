@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import growth, machine, memory, recovery, startup, throughput
+from . import growth, machine, memory, peers, recovery, startup, throughput
 from .children import ROOT
 from .floors.base import STORES
 from .options import Options
@@ -22,8 +22,11 @@ QUESTIONS: dict[str, Callable[[Options], list[Table]]] = {
     memory.QUESTION: memory.measure,
     growth.QUESTION: growth.measure,
     startup.QUESTION: startup.measure,
+    peers.QUESTION: peers.measure,
 }
 OF_EVERY_STORE = (throughput.QUESTION,)
+ON_REQUEST = (peers.QUESTION,)
+"""Of those stores for which it can be had; measured only where it is named."""
 RESULTS = ROOT / "benchmarks" / "results"
 WIDTH = 140  # columns where nobody looks
 
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
     """Measure what is asked, one question after the other."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.store != "sqlite" and (other := set(options.question) - set(OF_EVERY_STORE)):
+    if options.store != "sqlite" and (other := set(options.question) - {*OF_EVERY_STORE, *ON_REQUEST}):
         parser.error(f"{min(other)!r} is measured on sqlite only")
     console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     folder: Path = options.folder
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
             console.print(f"warning: {warning}", style="yellow")
         if options.quick:
             console.print("quick: the counts are tiny, and the figures mean nothing", style="yellow")
-        for question in options.question or (QUESTIONS if options.store == "sqlite" else OF_EVERY_STORE):
+        everything = [name for name in QUESTIONS if name not in ON_REQUEST]
+        for question in options.question or (everything if options.store == "sqlite" else OF_EVERY_STORE):
             work = Path(scratch) / question
             work.mkdir()
             tables = QUESTIONS[question](
@@ -73,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description="Measure sagafsm. benchmarks/README.md says how, and how to read it."
     )
     # Not `choices`: with it, argparse refuses to be given none.
-    parser.add_argument("question", nargs="*", type=_question, help=f"any of {', '.join(QUESTIONS)}; default: all")
+    every = f"any of {', '.join(QUESTIONS)}; default: all but {', '.join(ON_REQUEST)}"
+    parser.add_argument("question", nargs="*", type=_question, help=every)
     parser.add_argument("--store", choices=STORES, default="sqlite", help="which store is measured")
     parser.add_argument("--pairs", type=int, default=5, help="how often each pair of runs is repeated")
     parser.add_argument("--quick", action="store_true", help="a smoke test with tiny counts; its figures mean nothing")

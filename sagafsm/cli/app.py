@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from ..core.errors import SagaError
 from ..core.secrets import redact
-from . import drawing, looking, moving, operating, running, tending
+from . import drawing, looking, moving, operating, proving, running, tending, working
 from .exits import Exit, exit_of_error
 from .output import complain
 
@@ -102,7 +102,7 @@ app = typer.Typer(
 app.callback()(options)
 
 PANELS = {
-    "Run": (running.demo, running.run),
+    "Run": (running.demo, running.run, working.worker),
     "Look": (looking.ls, looking.show, looking.history, drawing.diagram, drawing.schema, looking.stats),
     "Decide": (
         tending.stuck,
@@ -115,6 +115,7 @@ PANELS = {
         operating.complete_step,
         operating.fail_step,
     ),
+    "Prove": (proving.check, proving.check_compat, proving.export_test),
     "Look after a store": (tending.doctor, tending.migrate, tending.purge, moving.archive, moving.copy),
 }
 for panel, verbs in PANELS.items():

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -67,6 +68,30 @@ def load_saga(target: str) -> SagaDefinition:
         return definition_of(value)
     except SagaError as exc:
         raise InvalidInput(f"{target}: {exc}") from exc
+
+
+def load_named(target: str) -> Mapping[str, SagaDefinition]:
+    """The sagas of ``MODULE``, or the one of ``MODULE:SAGA``, each by what a test would import. Raises InvalidInput."""
+    module, name = _split(target)
+    if name:
+        definition = load_saga(target)
+        attributes = [known for known, one in _in_module(_import(module)).items() if one is definition]
+        return {f"{module}:{attributes[0] if attributes else name}": definition}
+    found = _in_module(_import(module))
+    if not found:
+        raise InvalidInput(f"{module} holds no saga; name what to use: {module}:NAME")
+    return {f"{module}:{name}": definition for name, definition in found.items()}
+
+
+def load_rule(target: str) -> Callable[[Any], object]:
+    """The function that ``MODULE:FUNCTION`` names. Raises InvalidInput."""
+    module, name = _split(target)
+    found = _import(module)
+    value: Any = getattr(found, name, None) if name else None
+    if not callable(value) or isinstance(value, type):
+        raise InvalidInput(f"{target} names no function; a rule is a function of a SagaInstance: MODULE:FUNCTION")
+    rule: Callable[[Any], object] = value
+    return rule
 
 
 def _split(target: str) -> tuple[str, str]:

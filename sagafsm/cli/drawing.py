@@ -39,7 +39,12 @@ def diagram(
     """
     if (saga is None) == (saga_id is None):
         raise InvalidInput("say what to draw: sagafsm diagram MODULE:SAGA, or sagafsm diagram --saga ID")
-    text = _of_definition(saga, format) if saga is not None else _of_saga(saga_id or "", store, format)
+    try:
+        text = _of_definition(saga, format) if saga is not None else _of_saga(saga_id or "", store, format)
+    except InvalidInput as exc:
+        if saga is not None and ":" not in saga:
+            exc.add_note(f"Is {saga!r} the id of a stored saga? Then say: sagafsm diagram --saga {saga}")
+        raise
     typer.echo(text.rstrip("\n"))
 
 

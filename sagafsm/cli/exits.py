@@ -39,7 +39,8 @@ class Exit(enum.IntEnum):
 
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "Done.",
-    Exit.FAILED: "A saga failed (what was done is undone), the audit of the demo or `doctor` found a problem.",
+    Exit.FAILED: "A saga failed (what was done is undone), or a problem was found (by `doctor`, `check`, "
+    "`check-compat`, `export-test`, or the audit of the demo).",
     Exit.USAGE: "The command line, an input file, a setting or a definition is wrong. Nothing was done.",
     Exit.STUCK: "A saga is stuck or suspended: a person must act.",
     Exit.NOT_FOUND: "No saga with this id.",

@@ -47,7 +47,8 @@ def stuck(
             await _show_stuck(orchestrator, saga, now, store)
             count += 1
         total = (await orchestrator.stats()).stuck
-        say(f"{count} of {total} shown; --limit 0 shows all" if count < total else f"{count or 'no'} stuck sagas")
+        some = f"{count or 'no'} stuck saga{'' if count == 1 else 's'}"
+        say(f"{count} of {total} shown; --limit 0 shows all" if count < total else some)
         return count
 
     if with_store(Place.of(store), work):

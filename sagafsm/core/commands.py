@@ -55,6 +55,18 @@ class AbortChild(Struct, frozen=True, kw_only=True):
 Command = Call | CancelCall | AbortChild
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """A call that was due and did not begin, because its limit has no permit for it. Nothing is recorded of it.
+
+    ``interrupted``: the log shows it as running; it died with its process, and waits to be made again.
+    """
+
+    step: str
+    role: Role
+    via: str
+    interrupted: bool = False
+
+
 # --- inputs: the runtime to the core ---
 
 
@@ -77,7 +89,12 @@ class Tick(Struct, frozen=True, kw_only=True):
 
 
 class TakenOver(Struct, frozen=True, kw_only=True):
-    """A worker took the saga up; calls that the log shows as running died with their process."""
+    """A worker took the saga up; calls that the log shows as running died with their process.
+
+    ``steps``: only the calls of these steps died, and have waited until now to be made again (None: all of them).
+    """
+
+    steps: tuple[str, ...] | None = None
 
 
 class CallEnded(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ error names the file and the JSON path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -133,6 +134,13 @@ def definition_from_contract(
     except msgspec.ValidationError as error:
         raise DefinitionError(f"{source}: {error}") from None
     known = Operations() if operations is None else operations
+    try:
+        return _definition(contract, source, known)
+    except DefinitionError as error:
+        raise DefinitionError(_in_json(str(error))) from error
+
+
+def _definition(contract: SagaContract, source: str, known: Operations) -> SagaDefinition:
     return SagaDefinition(
         name=contract.name,
         version=contract.version,
@@ -145,6 +153,15 @@ def definition_from_contract(
         description=contract.description,
         where=source,
     )
+
+
+_OPTION = re.compile(r"\b([a-z_]+)=(True|False|None|\(\)|'[^']*')")
+_VALUES = {"True": "true", "False": "false", "None": "null", "()": "[]"}
+
+
+def _in_json(text: str) -> str:
+    """An error that speaks of Python's keywords, in the words of a contract."""
+    return _OPTION.sub(lambda found: f'"{found[1]}": {_VALUES.get(found[2], found[2].replace(chr(39), chr(34)))}', text)
 
 
 class _Reader:

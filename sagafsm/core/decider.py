@@ -7,7 +7,7 @@ new; a terminal saga decides nothing at all. All rules of what a saga does are i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,12 +25,16 @@ CHILD_CHECK = (1.0, 60.0)  # seconds between two looks at a sub-saga: at first, 
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """What follows from one input: events to store, the progress after them, and commands to carry out then."""
+    """What follows from one input: events to store, the progress after them, and commands to carry out then.
+
+    ``held``: calls that would have begun as well, had their limits allowed it.
+    """
 
     events: Sequence[e.SagaEvent]
     progress: Progress
     commands: Sequence[c.Command]
     delivery: c.Delivery
+    held: Sequence[c.Held] = ()
 
 
 def decide(
@@ -54,7 +58,7 @@ def decide(
     candidates = _HANDLERS[type(given)](turn, given)
     if advance:
         _advance(turn, given, candidates)
-    return Decision(turn.events, turn.progress, turn.commands, turn.delivery)
+    return Decision(turn.events, turn.progress, turn.commands, turn.delivery, turn.held)
 
 
 def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> None:
@@ -72,14 +76,19 @@ def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> No
         backward.go_back(turn)
 
 
-def next_wake(definition: SagaDefinition, progress: Progress, now: float) -> float | None:
-    """When the saga next has something to do by itself (None: not before somebody tells it something)."""
+def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: Collection[str] = ()) -> float | None:
+    """When the saga next has something to do by itself (None: not before somebody tells it something).
+
+    ``held``: steps that have something to do already, and wait for a permit.
+    """
     if progress.state.terminal or progress.suspended:
         return None
     if progress.stuck:
         return now + CHILD_CHECK[1] if progress.stuck_child is not None else None
     times: list[float] = []
-    for step in progress.steps.values():
+    for name, step in progress.steps.items():
+        if held and name in held:
+            continue
         if step.due_at is not None:
             times.append(step.due_at)
         elif step.waiting == "child":  # its end is told to us; asking now and then makes sure that it is not missed
@@ -107,6 +116,8 @@ def _taken_over(turn: Turn, given: c.TakenOver) -> None:
     if turn.progress.state is SagaState.PENDING:
         forward.timers(turn)  # first: no call may begin that the deadline cuts short in the same decision
     for name, step in list(turn.progress.steps.items()):
+        if given.steps is not None and name not in given.steps:
+            continue
         if step.probing:
             forward.probe_interrupted(turn, name, step)
         elif step.calling and step.state is StepState.RUNNING:

@@ -153,6 +153,16 @@ class SagaDefinition:
                 policies[name, via] = (handler.retry if handler is not None else None) or default
         return policies
 
+    @cached_property
+    def limited(self) -> bool:
+        """Whether any of its functions has a limit."""
+        handlers = (
+            handler
+            for step in self.steps.values()
+            for handler in (step.action, step.compensation, step.fallback, step.fallback_compensation)
+        )
+        return any(handler is not None and handler.limit is not None for handler in handlers)
+
     def undoable(self, step: str) -> bool:
         """Whether a compensation of this step is ever due: it has one, and does not lie after the pivot."""
         spec = self.steps[step]

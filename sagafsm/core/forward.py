@@ -36,7 +36,7 @@ def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
             state = turn.progress.steps[name].state
             if state is StepState.SUCCEEDED or state is StepState.SKIPPED:
                 queue.extend(turn.definition.followers[name])
-            elif state is StepState.FAILED:
+            elif state is StepState.FAILED or (state is StepState.WAITING and turn.halted):
                 break  # it could not even begin: nothing else does
     progress = turn.progress
     if progress.troubled:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .errors import DefinitionError
+
 if TYPE_CHECKING:
+    from .definition import SagaDefinition
     from .step import Handler
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -80,6 +83,23 @@ def limit_problems(what: str, limit: Any) -> Iterator[str]:
             yield f"{what}: {option} is a number above 0, got {value!r}"
     if limit.rate is None and (limit.burst is not None or limit.per != 1.0):
         yield f"{what}: burst and per belong to a rate; give it one"
+
+
+def check_limits(definitions: Iterable[SagaDefinition]) -> None:
+    """Raise DefinitionError where two limits have the same name and say different things."""
+    known: dict[str, tuple[CallLimit, str]] = {}
+    for definition in definitions:
+        for step in definition.steps.values():
+            for handler in (step.action, step.compensation, step.fallback, step.fallback_compensation):
+                limit = None if handler is None else handler.limit
+                if limit is None or limit.name is None:
+                    continue
+                first, where = known.setdefault(limit.name, (limit, f"{definition.name}.{step.name}"))
+                if first != limit:
+                    raise DefinitionError(
+                        f"two limits are named {limit.name!r} and differ, at {where} and at "
+                        f"{definition.name}.{step.name}; give both the same numbers, or one of them another name"
+                    )
 
 
 def _is_number(value: Any) -> bool:

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from . import events as e
-from .commands import AbortChild, Call, CancelCall, Command, Delivery, Role
+from .commands import AbortChild, Call, CancelCall, Command, Delivery, Held, Role
 from .definition import SagaDefinition
 from .fold import FOLDS
 from .keys import Purpose, derived_key, templated_key
@@ -27,17 +27,24 @@ def always(step: StepDefinition, progress: Progress) -> bool | e.Failure:
     return True
 
 
+def unlimited(saga_id: str, step: str, backward: bool) -> bool | e.Failure:
+    """The answer where nobody counts calls."""
+    return True
+
+
 @attrs.frozen(kw_only=True)
 class Surroundings:
     """What the decider may ask of the outside. All of it answers the same way when asked again in one turn.
 
     ``condition`` works out a step's ``when`` (a Failure: it raised); ``spread`` gives the random part of a backoff,
-    in [-1, 1]; ``namespace`` goes into the idempotency keys.
+    in [-1, 1]; ``namespace`` goes into the idempotency keys. ``permitted`` says whether a call under a limit may begin:
+    the action or fallback of a saga's step, or its compensation (a Failure: the limit's key cannot be worked out).
     """
 
     namespace: str = "default"
     condition: Callable[[StepDefinition, Progress], bool | e.Failure] = always
     spread: Callable[[], float] = lambda: 0.0
+    permitted: Callable[[str, str, bool], bool | e.Failure] = unlimited
 
 
 def pivot_passed(definition: SagaDefinition, progress: Progress) -> bool:
@@ -60,7 +67,7 @@ def pivot_open(definition: SagaDefinition, progress: Progress) -> bool:
 class Turn:
     """Collects what one input leads to."""
 
-    __slots__ = ("commands", "definition", "delivery", "events", "now", "progress", "surroundings")
+    __slots__ = ("commands", "definition", "delivery", "events", "held", "now", "progress", "surroundings")
 
     def __init__(self, definition: SagaDefinition, progress: Progress, now: float, surroundings: Surroundings) -> None:
         self.definition = definition
@@ -70,6 +77,7 @@ class Turn:
         self.events: list[e.SagaEvent] = []
         self.commands: list[Command] = []
         self.delivery = Delivery.ACCEPTED
+        self.held: tuple[Held, ...] = ()
 
     def emit(self, event: e.SagaEvent) -> None:
         """Decide that this happened."""
@@ -120,7 +128,9 @@ class Turn:
     # --- decisions that several rules share ---
 
     def call(self, name: str, *, attempt: int, via: str = "action", interruption: int = 0) -> None:
-        """Begin a call of the action or fallback."""
+        """Begin a call of the action or fallback, if its limit allows it now."""
+        if self.definition.limited and self._is_held(name, Role.FORWARD, via, interruption):
+            return
         try:
             key = self.key(name, "fallback" if via == "fallback" else "action")
         except TemplateError as exc:
@@ -155,9 +165,11 @@ class Turn:
         )
 
     def call_compensation(self, name: str, *, attempt: int, interruption: int = 0) -> None:
-        """Begin a call of the compensation."""
-        key = self.key(name, "compensation")
+        """Begin a call of the compensation, if its limit allows it now."""
         via = self.progress.steps[name].via
+        if self.definition.limited and self._is_held(name, Role.BACKWARD, via, interruption):
+            return
+        key = self.key(name, "compensation")
         self.emit(
             e.CompensationAttemptStarted(step=name, attempt=attempt, idempotency_key=key, interruption=interruption)
         )
@@ -171,6 +183,21 @@ class Turn:
                 idempotency_key=key,
             )
         )
+
+    def _is_held(self, name: str, role: Role, via: str, interruption: int) -> bool:
+        """Whether a call has to wait for its limit; then nothing of it is recorded."""
+        spec, backward = self.definition.steps[name], role is Role.BACKWARD
+        handler = spec.backward(via) if backward else spec.forward(via)
+        if handler is None or handler.limit is None:
+            return False
+        answer = self.surroundings.permitted(self.progress.saga_id, name, backward)
+        if answer is False:
+            died = interruption > 0 and self.step(name).calling
+            self.held = (*self.held, Held(step=name, role=role, via=via, interrupted=died))
+        elif answer is not True:
+            what = f"the compensation of step {name}" if backward else f"step {name}"
+            self.stick(f"{what} cannot be called: the key of its limit failed: {answer}", name)
+        return answer is not True
 
     def cancel(self, name: str) -> None:
         """Cut a running call short."""

@@ -88,11 +88,14 @@ async def create_saga(
         progress = evolve(progress, abort, now)
         events.append(abort)
     calls: list[c.Call] = []
+    held = False
     if run_here:
         decision = decide(definition, progress, c.Begin(), now, engine.surroundings)
-        progress = decision.progress
-        events.extend(decision.events)
-        calls = [command for command in decision.commands if isinstance(command, c.Call)]
+        held = bool(decision.held)  # whoever takes it up asks for the permits
+        if not held:
+            progress = decision.progress
+            events.extend(decision.events)
+            calls = [command for command in decision.commands if isinstance(command, c.Call)]
     stays = bool(calls)
     birth = Birth(
         saga_type=definition.name,
@@ -105,7 +108,7 @@ async def create_saga(
     )
     due_at: float | None = None
     if begin and not progress.state.terminal:
-        due_at = now if stays or not run_here else next_wake(definition, progress, now)
+        due_at = now if stays or held or not run_here else next_wake(definition, progress, now)
     append = append_for(
         engine,
         progress,
@@ -116,6 +119,7 @@ async def create_saga(
         now=now,
         birth=birth,
     )
+    lapses = engine.lapses
     if stays:
         engine.unborn.add(saga_id)
     try:
@@ -145,7 +149,7 @@ async def create_saga(
             await engine.stored(driver, events)
     finally:  # a caller that is cancelled in the middle of a hook leaves a saga that runs
         if stays:
-            driver.born(calls, now)
+            driver.born(calls, now, lapses)
         elif progress.state.terminal:
             engine.waiters.tell(saga_id, driver.instance)
         elif due_at is not None:

@@ -26,6 +26,7 @@ from ..moving import Archived
 from ..store import Store
 from .diagnosis import Diagnosis
 from .handle import SyncHandle
+from .health import Health
 from .inspection import Remedy, Stats
 from .orchestrator import Orchestrator
 from .session import Definable, refuse_fork
@@ -370,6 +371,10 @@ class SyncOrchestrator:
     def remedies(self, saga: SagaInstance) -> list[Remedy]:
         """See :meth:`Orchestrator.remedies`."""
         return self._wait(self._orchestrator.remedies(saga))
+
+    def health(self) -> Health:
+        """See :meth:`Orchestrator.health`."""
+        return self._orchestrator.health()
 
     def doctor(self) -> Diagnosis:
         """See :meth:`Orchestrator.doctor`."""

@@ -9,7 +9,7 @@ no task: its driver lets it go, in the same append that says what it waits for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core import commands as c
@@ -22,8 +22,11 @@ from ..core.lifecycle import SagaState, StepState
 from ..core.progress import Progress
 from ..store import AppendResult, Committed, Conflict, Duplicate, Refused
 from .appending import append_for
+from .bodies import Bodies
 from .context import StepContext
 from .invoke import Interrupted
+from .passes import Passes
+from .turnstile import Turnstile
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -37,18 +40,19 @@ class Driver:
     """Runs one saga in this process, from the moment it is taken up until it waits, ends or is lost."""
 
     __slots__ = (
-        "_bodies",
-        "_busy",
         "_calling",
         "_closing",
         "_cut",
+        "_lapses",
         "_live",
-        "_queue",
+        "_passes",
         "_record",
         "_strands",
         "_timer",
         "_timerless",
         "_told",
+        "_turn",
+        "bodies",
         "definition",
         "due_at",
         "engine",
@@ -68,13 +72,14 @@ class Driver:
         self.due_at: float | None = None  # when the saga is due again, once it is let go
         self._live = 0  # calls that have begun, or are about to, and have not ended
         self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
-        self._busy = False  # a decision is being stored
-        self._queue: list[asyncio.Future[None]] = []  # those who wait for it
+        self._turn = Turnstile()  # taken while a decision is being stored
         self._strands: set[asyncio.Task[None]] = set()
-        self._bodies: dict[str, asyncio.Future[Any]] = {}
+        self.bodies = Bodies()
+        self._passes = Passes(self, engine.permits) if definition.limited else None
         self._calling: dict[str, asyncio.Task[Any] | None] = {}  # who makes the call of a step
         self._cut: dict[asyncio.Task[Any] | None, asyncio.Future[None]] = {}  # whose call is cut short, done when it is
         self._timer: asyncio.TimerHandle | None = None
+        self._lapses = engine.lapses  # of the lease, when what is stored of the saga was handed in
         # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
         self._timerless = definition.sequential and progress.deadline is None
         self._told = engine.listens or progress.parent_id is not None  # somebody wants to hear of every event
@@ -90,12 +95,12 @@ class Driver:
         """The saga as it stands."""
         return SagaInstance(self.progress, self.definition)
 
-    def born(self, calls: Sequence[c.Call], now: float) -> None:
-        """The saga was created by an append that began these calls."""
-        self._live = len(calls)
+    def born(self, calls: Sequence[c.Call], now: float, lapses: int) -> None:
+        """The saga was created by an append that began these calls; ``lapses`` of the lease came before it."""
+        self._live, self._lapses = len(calls), lapses
         self._record = (self.progress.state, False, False, True)
         for call in calls:
-            self._spawn(call)
+            self._spawn(self.run(call))
         if not self._timerless:
             self._set_timer(now)
 
@@ -109,7 +114,7 @@ class Driver:
         """
         decision, calls = await self._store(given, ended=0)
         for call in calls:
-            self._spawn(call)
+            self._spawn(self.run(call))
         return decision
 
     async def _store(self, given: c.Input, *, ended: int) -> tuple[Decision, Sequence[c.Call]]:
@@ -119,9 +124,9 @@ class Driver:
         """
         engine = self.engine
         try:
-            if self._busy:
-                await self._my_turn()
-            self._busy = True
+            if self._turn.taken:
+                await self._turn.wait()
+            self._turn.taken = True
             try:
                 while True:
                     if self.let_go:
@@ -133,12 +138,15 @@ class Driver:
                     progress, events = decision.progress, decision.events
                     calls = [command for command in decision.commands if type(command) is c.Call]
                     running = self._live - ended + len(calls)
+                    if self._passes is not None and await self._passes.asked(decision, calls, running):
+                        continue  # it got its permits meanwhile
                     owner, due_at = self._hold(progress, now, running)
                     if not events and owner is not None:
                         break  # nothing new, and the saga stays here
                     # What the record says besides. Where that is as our last append left it, no index is touched.
                     record = (progress.state, progress.stuck, progress.suspended, running > 0)
                     steady = running > 0 and record == self._record
+                    lapses = engine.lapses
                     result = await engine.journal.commit(
                         append_for(
                             engine,
@@ -152,14 +160,16 @@ class Driver:
                         )
                     )
                     if type(result) is Committed or type(result) is Duplicate:
-                        self.progress, self._record = progress, record
+                        self.progress, self._record, self._lapses = progress, record, lapses
                         if owner is None:
                             self.let_go, self.due_at = True, due_at
                         break
                     await self._refused(result)  # somebody else wrote first: decide again on what is there now
                 self._live += len(calls)
+                if self._passes is not None:
+                    self._passes.begin(calls)
             finally:
-                self._done()
+                self._turn.leave()
         finally:
             self._live -= ended
         # After the turn: a hook may well ask something of this very saga.
@@ -173,22 +183,6 @@ class Driver:
             self._set_timer(now)
         return decision, calls
 
-    async def _my_turn(self) -> None:
-        """Wait until no decision of this saga is being stored."""
-        while self._busy:
-            future = asyncio.get_running_loop().create_future()
-            self._queue.append(future)
-            await future
-
-    def _done(self) -> None:
-        """A decision was stored: let those who waited for it try again."""
-        self._busy = False
-        if self._queue:
-            queue, self._queue = self._queue, []
-            for future in queue:
-                if not future.done():
-                    future.set_result(None)
-
     def _hold(self, progress: Progress, now: float, running: int) -> tuple[str | None, float | None]:
         """Who is to own the saga from now on, and when it is due should that be nobody, or nobody alive.
 
@@ -201,9 +195,18 @@ class Driver:
             return engine.worker_id, now
         if engine.draining:
             return None, now
-        due_at = next_wake(self.definition, progress, now)
-        stays = due_at is not None and (due_at - now <= engine.hold or self._lingers())
+        due_at = self._next_wake(progress, now)
+        if self._passes is not None and self._passes.held:
+            return self._passes.hold(engine.worker_id, now, due_at)
+        stays = due_at is not None and (due_at - now <= engine.hold or self.bodies.linger)
         return engine.worker_id if stays else None, due_at
+
+    def _next_wake(self, progress: Progress, now: float) -> float | None:
+        return next_wake(self.definition, progress, now, () if self._passes is None else self._passes.held)
+
+    def go_on(self, interrupted: Sequence[str]) -> None:
+        """Look again at what was held up. ``interrupted``: steps whose calls died, and may be made again now."""
+        self._spawn(self._take(c.TakenOver(steps=tuple(interrupted)) if interrupted else c.Tick()))
 
     async def _refused(self, result: AppendResult) -> None:
         """An append was not accepted: read what is there now, or end where the saga is no longer ours."""
@@ -216,9 +219,13 @@ class Driver:
         raise LostOwnership(self.saga_id)
 
     async def _read_again(self) -> None:
-        """Take over what another writer has stored; end where the saga is no longer ours."""
+        """Take over what another writer has stored; end where the saga is no longer ours, or part of it is lost."""
         stored = (await self.engine.store.load([self.saga_id])).get(self.saga_id)
-        if stored is None or stored.record.fence != self.fence or stored.record.owner != self.engine.worker_id:
+        if stored is None or stored.record.version < self.progress.version:
+            self.abandon()
+            await self.engine.lost(self, stored)
+            raise LostOwnership(self.saga_id)
+        if stored.record.fence != self.fence or stored.record.owner != self.engine.worker_id:
             self.abandon()
             raise LostOwnership(self.saga_id)
         self._record = None
@@ -227,15 +234,15 @@ class Driver:
 
     async def refresh(self) -> None:
         """Somebody else has written to the saga: read it and act on it."""
-        if self._busy:
-            await self._my_turn()
+        if self._turn.taken:
+            await self._turn.wait()
         if self.let_go:
             return
-        self._busy = True
+        self._turn.taken = True
         try:
             await self._read_again()
         finally:
-            self._done()
+            self._turn.leave()
         await self.apply(c.Tick())
 
     # --- carrying out ---
@@ -247,9 +254,9 @@ class Driver:
             elif isinstance(command, c.AbortChild):
                 self.engine.abort_child(command)
 
-    def _spawn(self, call: c.Call) -> None:
-        """Begin a call in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self.run(call), name=f"sagafsm {self.saga_id}")
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something in a task of its own."""
+        task = asyncio.get_running_loop().create_task(work, name=f"sagafsm {self.saga_id}")
         self._strands.add(task)
         task.add_done_callback(self._strand_ended)
 
@@ -271,7 +278,7 @@ class Driver:
                 _, calls = await self._store(ended, ended=1)
                 call = calls[0] if calls else None
                 for other in calls[1:]:
-                    self._spawn(other)
+                    self._spawn(self.run(other))
         except LostOwnership:
             return
         except StoreError as exc:
@@ -280,14 +287,15 @@ class Driver:
     async def _perform(self, call: c.Call, task: asyncio.Task[None] | None) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
         self._calling[call.step] = task
+        permit = None if self._passes is None else self._passes.take(call)
         try:
-            if self._bodies:
-                await self._after_the_last_body(call.step)
+            if self.bodies:
+                await self.bodies.after_the_last(call.step, self.engine.invoker.grace)
             if not self._is_wanted(call):
                 self._live -= 1
                 return None
-            if not self.engine.lease_holds():
-                self._live -= 1
+            if not self.engine.lease_holds() or self._lapses != self.engine.lapses:
+                self._live -= 1  # since it was announced, somebody else may have taken the saga
                 self.engine.orphaned(self, None)
                 return None
             return await self.engine.call(self, call)
@@ -304,6 +312,8 @@ class Driver:
             self._live -= 1
             raise
         finally:
+            if self._passes is not None and permit is not None:
+                self._passes.give_back(call.step, permit, self.bodies)
             if self._calling.get(call.step) is task:  # else the compensation waits already for this call to be gone
                 del self._calling[call.step]
             gone = self._cut.pop(task, None)
@@ -317,25 +327,12 @@ class Driver:
             return step.probing
         return step.calling and (step.state is StepState.COMPENSATING) is (call.role is c.Role.BACKWARD)
 
-    def body(self, step: str, body: asyncio.Future[Any]) -> None:
-        """Remember a body that may outlive its call: the next one of that step waits for it, within reason."""
-        self._bodies[step] = body
-
-    def _lingers(self) -> bool:
-        """Whether a body outlives its call: only this driver knows that the next one has to wait for it."""
-        return bool(self._bodies) and not all(body.done() for body in self._bodies.values())
-
-    async def _after_the_last_body(self, step: str) -> None:
-        body = self._bodies.pop(step, None)
-        if body is not None and not body.done():
-            await asyncio.wait({body}, timeout=self.engine.invoker.grace)
-
     def _cut_short(self, step: str) -> None:
         task = self._calling.get(step)
         if task is not None and task is not asyncio.current_task():
             gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._cut[task] = gone
-            self._bodies.setdefault(step, gone)
+            self.bodies.setdefault(step, gone)
             task.cancel()
 
     # --- time ---
@@ -344,19 +341,17 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due_at = next_wake(self.definition, self.progress, now)
+        due_at = self._next_wake(self.progress, now)
         if due_at is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.001, due_at - now), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        task = asyncio.get_running_loop().create_task(self._tick(), name=f"sagafsm timer {self.saga_id}")
-        self._strands.add(task)
-        task.add_done_callback(self._strand_ended)
+        self._spawn(self._take(c.Tick()))
 
-    async def _tick(self) -> None:
+    async def _take(self, given: c.Input) -> None:
         try:
-            await self.apply(c.Tick())
+            await self.apply(given)
         except LostOwnership:
             return
         except StoreError as exc:
@@ -373,6 +368,8 @@ class Driver:
         for task in self._strands:
             if task is not current:
                 task.cancel()
+        if self._passes is not None:
+            self._passes.leave()
         self.engine.ended(self)
 
     def abandon(self) -> None:

@@ -31,6 +31,8 @@ from .family import Family
 from .hooks import Hooks
 from .invoke import Interrupted, Invoker, arguments_for, failure_of
 from .journal import Journal
+from .memories import Memory, set_lost_aside
+from .permits import Permits
 from .settings import Settings
 from .threads import DaemonThreads
 from .waiters import Waiters
@@ -70,15 +72,26 @@ class Engine:
         self.clock = StoreClock(environment)
         self.worker_id = environment.worker_id()
         self.journal = Journal(store, environment, patience=settings.store_patience)
+        self.permits = Permits(self, stay=max(1, settings.concurrency // 4))
         self.surroundings = Surroundings(
-            namespace=settings.namespace, condition=self._condition, spread=environment.spread
+            namespace=settings.namespace,
+            condition=self._condition,
+            spread=environment.spread,
+            permitted=self.permits.permitted,
         )
-        self.invoker = Invoker(self._threads, self.clock, limit=settings.payload_limit, grace=settings.grace_period)
+        self.invoker = Invoker(
+            self._threads,
+            self.clock,
+            self.lease_holds,
+            limit=settings.payload_limit,
+            grace=settings.grace_period,
+        )
         self.hooks = Hooks(hooks)
         self.waiters = Waiters()
         self.family = Family(self)
         self.drivers: dict[str, Driver] = {}
         self.orphans: dict[str, Orphan] = {}
+        self.memory = Memory()
         self.unborn: set[str] = set()  # sagas whose creation is being stored, to be driven here
         self.lease = lease
         self.hold = hold
@@ -87,6 +100,8 @@ class Engine:
         self.stranded = asyncio.Event()  # set: sagas are ours that nobody drives
         self.next_due: float | None = None
         self._lease_until = 0.0
+        self._held_until = 0.0  # by the store's clock
+        self.lapses = 0  # how often the lease had run out before it was renewed
         self._executor: DaemonThreads | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -96,9 +111,26 @@ class Engine:
         """Register this worker or renew its lease."""
         before = self.environment.monotonic()
         worker = await self.store.heartbeat(self.worker_id, self.lease)
-        self.clock.set(worker.until - self.lease)
+        self.renewed(before, worker.until)
+
+    def renewed(self, before: float, until: float) -> None:
+        """A heartbeat that was sent at ``before`` holds ``until`` then, by the store's clock. Called by any thread."""
+        if 0.0 < self._held_until < until - self.lease:
+            self.lapses += 1  # whoever claimed our sagas in between owns them now
+        self._held_until = until
+        self.clock.set(until - self.lease)
         # Counted from before the request, and short of the lease: we must stop before the store thinks so.
-        self._lease_until = before + self.lease * 0.9
+        self._lease_until = max(self._lease_until, before + self.lease * 0.9)
+
+    @property
+    def room(self) -> int:
+        """How many more sagas may be in flight in this process."""
+        return self.settings.concurrency - len(self.drivers) - len(self.unborn)
+
+    @property
+    def lease_left(self) -> float:
+        """Seconds for which calls may begin without another heartbeat."""
+        return self._lease_until - self.environment.monotonic()
 
     def lease_holds(self) -> bool:
         """Whether a call may begin: nobody else can have been granted what we own."""
@@ -172,7 +204,13 @@ class Engine:
         if self.hooks.around_steps:
             return self._call_with_hooks(driver, call, handler, spec)
         return self.invoker.call(
-            call, handler, spec, driver.definition, driver.progress, partial(driver.context, call), driver.body
+            call,
+            handler,
+            spec,
+            driver.definition,
+            driver.progress,
+            partial(driver.context, call),
+            driver.bodies.__setitem__,
         )
 
     async def _call_with_hooks(
@@ -181,7 +219,13 @@ class Engine:
         context = driver.context(call)
         await self.hooks.before_step(context)
         ended = await self.invoker.call(
-            call, handler, spec, driver.definition, driver.progress, lambda: context, driver.body
+            call,
+            handler,
+            spec,
+            driver.definition,
+            driver.progress,
+            lambda: context,
+            driver.bodies.__setitem__,
         )
         await self.hooks.after_step(context, ended)
         return ended
@@ -223,6 +267,7 @@ class Engine:
         if self.drivers.get(driver.saga_id) is driver:
             del self.drivers[driver.saga_id]
         progress = driver.progress
+        self.memory.keep(progress, driver.fence)
         self.waiters.tell(driver.saga_id, driver.instance)
         if driver.due_at is not None and not progress.state.terminal:
             self.wake_at(driver.due_at)
@@ -247,6 +292,11 @@ class Engine:
         patience = self.settings.store_patience + self.settings.grace_period
         self.orphans[saga_id] = Orphan(fence, self.environment.monotonic() + patience)
         self.stranded.set()
+
+    async def lost(self, driver: Driver, stored: StoredSaga | None) -> None:
+        """The store shows less of a saga than its driver wrote: it goes on only once a person has looked at it."""
+        if not await set_lost_aside(self, driver.saga_id, driver.progress.version, stored):
+            self.orphan(driver.saga_id, driver.fence)  # an old view, perhaps: look again
 
     def strand_failed(self, driver: Driver, error: BaseException | None) -> None:
         """A driver's task ended with an error that nobody foresaw: say so loudly, and lose nothing."""
@@ -318,6 +368,7 @@ class Engine:
                     await asyncio.wait(list(self._background), timeout=self.settings.grace_period)
             finally:
                 await self._cancel_background()
+                await self.permits.close()
                 await self.journal.close()
                 if self._executor is not None:
                     self._executor.shutdown(wait=False, cancel_futures=True)

@@ -20,7 +20,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Environment:
-    """The real world. Tests and simulations replace it."""
+    """The real world. Tests and simulations replace it. ``threads``: whether there may be others than the loop's."""
+
+    threads = True
 
     def __init__(self) -> None:
         self.monotonic: Callable[[], float] = time.monotonic

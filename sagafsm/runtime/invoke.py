@@ -27,6 +27,7 @@ from ..core.step import Argument, Handler, StepDefinition
 from .context import StepContext
 
 MESSAGE_LIMIT = 2000
+LATE = "the lease ran out before it could begin"
 
 Running = Callable[[str, "asyncio.Future[Any]"], None]
 
@@ -89,13 +90,18 @@ def _value(
 class _InThread:
     """A call for a thread. Once it runs nobody can stop it, and it counts as running; before that it can be dropped."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], Any], may_begin: Callable[[], bool]) -> None:
         self._call = call
+        self._may_begin = may_begin
         self._begun = self._dropped = False
 
     def __call__(self) -> Any:
         self._begun = True
-        return None if self._dropped else self._call()
+        if self._dropped:
+            return None
+        if not self._may_begin():  # it may have waited for a thread for long
+            raise Interrupted(LATE)
+        return self._call()
 
     def drop(self, body: asyncio.Future[Any]) -> None:
         """Nobody waits for it any more."""
@@ -107,12 +113,22 @@ class _InThread:
 class Invoker:
     """Calls functions; shared by all sagas of an orchestrator.
 
-    ``grace``: seconds that a cancelled call is given to end. ``limit``: bytes that a result may have.
+    ``may_begin``: asked right before a call does. ``grace``: seconds that a cancelled call is given to end. ``limit``:
+    bytes that a result may have.
     """
 
-    def __init__(self, executor: Callable[[], Executor], now: Callable[[], float], *, limit: int, grace: float) -> None:
+    def __init__(
+        self,
+        executor: Callable[[], Executor],
+        now: Callable[[], float],
+        may_begin: Callable[[], bool],
+        *,
+        limit: int,
+        grace: float,
+    ) -> None:
         self._executor = executor
         self._now = now
+        self._may_begin = may_begin
         self._limit = limit
         self.grace = grace
 
@@ -137,6 +153,8 @@ class Invoker:
             positional, keywords = arguments_for(handler, definition, progress, step, context)
         except NotReadable as exc:
             return self._impossible(call, f"its arguments cannot be decoded: {exc}")
+        if not self._may_begin():
+            raise Interrupted(LATE)
         try:
             if handler.is_async and handler.timeout is None:
                 value = await function(*positional, **keywords)
@@ -164,7 +182,7 @@ class Invoker:
             task = loop.create_task(function(*positional, **keywords), name=f"sagafsm {handler.name}")
             return await self._watch(task, task.cancel, handler.timeout, handler.timeout, running)
         began, run = loop.time(), contextvars.copy_context().run
-        thread = _InThread(lambda: run(function, *positional, **keywords))
+        thread = _InThread(lambda: run(function, *positional, **keywords), self._may_begin)
         body = loop.run_in_executor(self._executor(), thread)
         value = await self._watch(body, lambda: thread.drop(body), handler.timeout, handler.timeout, running)
         if not inspect.isawaitable(value):

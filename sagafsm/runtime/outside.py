@@ -119,10 +119,10 @@ async def definition_for(engine: Engine, progress: Progress) -> SagaDefinition:
     return definition_from_shape(msgspec.json.decode(shapes[progress.kind]))
 
 
-async def park_unreadable(engine: Engine, record: Record, problem: StoreError) -> None:
-    """Take a saga that cannot be read out of everybody's way, and leave its log as it is."""
+async def park_unreadable(engine: Engine, record: Record, problem: StoreError) -> bool:
+    """Take a saga that cannot be read out of everybody's way, and leave its log as it is; false: somebody wrote."""
     append = _record_only(engine, record, stuck=True, due_at=None, problem=str(problem)[:2000])
-    await engine.journal.commit(append)
+    return isinstance(await engine.journal.commit(append), (Committed, Duplicate))
 
 
 async def unpark(engine: Engine, record: Record) -> None:

@@ -97,6 +97,10 @@ class Reader:
         while True:
             if saga_id not in engine.drivers:
                 instance = await self.get(saga_id)
+                back_in = engine.permits.back_in(saga_id)
+                if back_in > 0:  # it waits for a permit
+                    await engine.waiters.news(saga_id, min(back_in, LAST_LOOK))
+                    continue
                 due = not taken and self._due(instance)
                 if _rests(instance) and not due:
                     return instance

@@ -11,14 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import attrs
 import msgspec
 
 from ..core.definition import SagaDefinition
 from ..core.errors import DefinitionError, InvalidInput, SettingsError
+from ..core.limit import check_limits
 from ..core.payload import NotReadable, NotStorable, decode, encode
 from ..core.retry import RetryPolicy
 from ..declare import Saga, definition_of
 from ..store import Store, open_store
+from ..supports import SupportsLimits
 from .engine import Engine
 from .environment import Environment
 from .logs import hide_secrets
@@ -71,6 +74,13 @@ class Session:
         else:
             self._store = store
         self._definitions = self._registered(sagas)
+        check_limits(self._definitions.values())
+        limited = next((one for one in self._definitions.values() if one.limited), None)
+        if limited is not None and not isinstance(self._store, SupportsLimits):
+            raise DefinitionError(
+                f"{limited.name} has limits, and this store ({type(self._store).__name__}) cannot count calls for all "
+                "workers; use a store that can, or drop limit= from its steps"
+            )
         self._latest: dict[str, SagaDefinition] = {}
         for definition in self._definitions.values():
             known = self._latest.get(definition.name)
@@ -190,6 +200,24 @@ class Session:
     @property
     def _reader(self) -> Reader:
         return Reader(self._engine)
+
+    def _adjust(
+        self, *, worker: bool | None = None, concurrency: int | None = None, drain_timeout: float | None = None
+    ) -> None:
+        """Other values than it was made with; for tools, and only before it is opened."""
+        if self._engine_ is not None:
+            raise InvalidInput("this orchestrator is open already; adjust it before that")
+        if worker is not None:
+            self._works = worker
+        if concurrency is not None:
+            self._settings = attrs.evolve(self._settings, concurrency=concurrency)
+        if drain_timeout is not None:
+            self._drain_timeout = drain_timeout
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that running calls are given to end when leaving."""
+        return self._drain_timeout
 
     @property
     def store(self) -> Store:

@@ -1,4 +1,4 @@
-"""This process's worker: keeps its lease, takes up what is due, buries the dead.
+"""This process's worker: takes up what is due, as far as there is room, and buries the dead.
 
 What must stay true: recovery is this loop, not a moment at the start; a saga that cannot be taken up never holds up
 the others; sagas that wait cost nothing here; polling is the truth and every wake-up only a hint.
@@ -12,11 +12,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from ..core import commands as c
-from ..core.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from ..core.errors import OutcomeUnknown, StoreError
 from ..store import Claim, Filter, StoredSaga
 from ..supports import SupportsWakeups
 from .driver import Driver, LostOwnership
 from .engine import Engine
+from .heart import Heart
 from .outside import park_unreadable
 from .retention import retain
 
@@ -24,6 +25,8 @@ LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
 UNKNOWN_EVERY = 60.0
 MEND_AFTER = 1.0
+SOON = 0.05  # seconds until the next look, after one that found something; each in vain doubles it
+FORGOTTEN_AFTER = 86_400.0  # seconds after the end of its lease that a worker's record is kept
 PAGE = 200
 
 
@@ -32,10 +35,12 @@ class Worker:
 
     def __init__(self, engine: Engine, *, poll_interval: float, polling: bool) -> None:
         self._engine = engine
-        self._poll_interval = poll_interval
-        self._polling = polling
+        self.poll_interval = poll_interval
+        self.works = polling
         self._tasks: list[asyncio.Task[None]] = []
-        self._heart: asyncio.Task[None] | None = None
+        self._heart = Heart(engine)
+        self._claiming = asyncio.Lock()
+        self._answered = engine.environment.monotonic()  # when the store was last asked for work with success
         self._registered = asyncio.Lock()
         self._announced = False  # the store may know of this worker
         self._alive = False  # its lease is kept
@@ -44,7 +49,7 @@ class Worker:
 
     async def start(self) -> None:
         """Begin to claim (where this process is to work by itself)."""
-        if self._polling:
+        if self.works:
             await self.ensure_lease()
             self._spawn(self._poll(), "sagafsm worker")
             settings = self._engine.settings
@@ -61,14 +66,14 @@ class Worker:
                 await self._engine.beat()
                 await self._bury_the_dead()
                 self._alive = True
-                self._heart = self._spawn(self._beat(), "sagafsm heartbeat")
+                self._heart.start()
+                self._spawn(self._look_around(), "sagafsm burials")
                 self._spawn(self._mend(), "sagafsm orphans")
 
     async def stop(self) -> None:
         """Claim nothing more."""
         for task in self._tasks:
-            if task is not self._heart:
-                task.cancel()
+            task.cancel()
 
     async def retire(self) -> None:
         """Give up the lease: what is left can be claimed at once."""
@@ -79,6 +84,7 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._heart.stop()
         if self._announced:
             try:
                 await self._engine.store.retire(self._engine.worker_id)
@@ -89,25 +95,38 @@ class Worker:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
         return self._tasks[-1]
 
-    # --- the lease ---
+    @property
+    def broken(self) -> list[str]:
+        """What should never end, and has."""
+        return [task.get_name() for task in self._tasks if task.done() and not self._engine.draining]
 
-    async def _beat(self) -> None:
-        pause = self._engine.lease / 3
+    @property
+    def silent(self) -> float:
+        """Seconds since the store was last asked for work with success."""
+        return self._engine.environment.monotonic() - self._answered
+
+    # --- the dead ---
+
+    async def _look_around(self) -> None:
+        """Whether this process polls or not: its own sagas may wait for what a dead one owns."""
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._engine.lease / 3)
             try:
-                await self._engine.beat()
-                pause = self._engine.lease / 3
                 await self._bury_the_dead()
-            except Exception as exc:  # whatever it is, the heart goes on
-                pause = self._engine.lease / 15
-                LOGGER.warning("heartbeat failed, no call is begun once the lease has run out: %s", exc)
+            except Exception as exc:  # whatever it is, the loop goes on
+                LOGGER.warning("the store cannot be asked for workers: %s", exc)
 
     async def _bury_the_dead(self) -> bool:
-        """Workers of this host whose process is gone need not be waited for; whether there were any."""
+        """Workers of this host whose process is gone need not be waited for; whether there were any.
+
+        Records of others whose lease ended long ago say nothing any more, and would only pile up.
+        """
         engine, found = self._engine, False
+        long_ago = engine.clock() - FORGOTTEN_AFTER
         for worker in await engine.store.workers():
-            if worker.worker_id != engine.worker_id and engine.environment.is_dead(worker.worker_id):
+            if worker.worker_id == engine.worker_id:
+                continue
+            if worker.until < long_ago or engine.environment.is_dead(worker.worker_id):
                 await engine.store.retire(worker.worker_id)
                 engine.wake.set()
                 found = True
@@ -117,15 +136,19 @@ class Worker:
 
     async def _poll(self) -> None:
         engine, failures, said, looked = self._engine, 0, float("-inf"), float("-inf")
+        pause = self.poll_interval
         while True:
             engine.wake.clear()
-            delay = self._poll_interval
             try:
                 # Not with the heartbeat: that is far too seldom for "taken over at once".
-                if engine.environment.monotonic() - looked >= self._poll_interval:
+                if engine.environment.monotonic() - looked >= self.poll_interval:
                     looked = engine.environment.monotonic()
                     await self._bury_the_dead()
-                more = await self.sweep()
+                taken: list[str] = []
+                more = await self.sweep(taken)
+                # Where there was something there may soon be more; where there is nothing, hints and due times tell.
+                pause = min(SOON if taken else pause * 2, self.poll_interval)
+                delay = pause
                 if engine.environment.monotonic() - said > UNKNOWN_EVERY:
                     said = engine.environment.monotonic()
                     await self._say_unknown()
@@ -136,7 +159,7 @@ class Worker:
                     delay = min(delay, max(0.0, engine.next_due - engine.clock()))
             except Exception as exc:  # whatever it is, the loop goes on
                 failures += 1
-                delay = min(self._poll_interval * 2**failures, 30.0)
+                delay = min(self.poll_interval * 2**failures, 30.0)
                 unforeseen = None if isinstance(exc, StoreError) else exc
                 LOGGER.warning(
                     "the store cannot be asked for work, next try in %.1f s: %s", delay, exc, exc_info=unforeseen
@@ -157,16 +180,20 @@ class Worker:
                     self._engine.wake.set()
             except Exception as exc:
                 LOGGER.warning("the store cannot tell of changes, polling goes on: %s", exc)
-                await asyncio.sleep(self._poll_interval)
+                await asyncio.sleep(self.poll_interval)
 
     async def sweep(self, taken: list[str] | None = None) -> bool:
         """Take up what is due, as far as there is room, and note it in ``taken``; whether there may be more."""
         engine = self._engine
-        room = min(engine.settings.concurrency - len(engine.drivers), CLAIM_AT_ONCE)
-        if room <= 0:
-            engine.backlog = True
-        claim = await self._claim(max(0, room))
-        engine.clock.set(claim.now)
+        async with self._claiming:  # two sweeps at once would take twice as much as there is room for
+            room = min(engine.room, CLAIM_AT_ONCE)
+            if room <= 0:
+                engine.backlog = True
+            claim = await self._claim(max(0, room))
+            engine.clock.set(claim.now)
+            self._answered = engine.environment.monotonic()
+            going = asyncio.gather(*(self._take_up(stored) for stored in claim.sagas))
+            await asyncio.sleep(0)  # now each has its driver, and counts
         full = len(claim.sagas) >= room
         # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
         engine.next_due = None if full or claim.next_due is None else claim.now + claim.next_due
@@ -176,7 +203,7 @@ class Worker:
                 engine.background(self._refresh(driver))
             elif saga_id not in engine.unborn and saga_id not in engine.orphans:
                 engine.background(self._adopt(saga_id))
-        await self.take_up(claim.sagas)
+        await going
         if taken is not None:
             taken.extend(stored.record.saga_id for stored in claim.sagas)
         if room > 0 and full:
@@ -229,20 +256,19 @@ class Worker:
         claim = await self._claim(len(saga_ids), saga_ids)
         if not claim.sagas and await self._bury_the_dead():
             claim = await self._claim(len(saga_ids), saga_ids)
-        await self.take_up(claim.sagas)
+        await asyncio.gather(*(self._take_up(stored) for stored in claim.sagas))
         return [stored.record.saga_id for stored in claim.sagas]
 
-    async def take_up(self, sagas: Sequence[StoredSaga]) -> None:
-        """Go on with sagas that were just claimed, all at once; each on its own."""
-        if sagas:
-            await asyncio.gather(*(self._take_up(stored) for stored in sagas))
-
-    async def _take_up(self, stored: StoredSaga) -> None:
+    async def _take_up(self, stored: StoredSaga, *, claimed: bool = True) -> None:
+        """Go on with a saga that is ours; ``claimed``: since just now."""
         engine, record = self._engine, stored.record
         old = engine.drivers.get(record.saga_id)
         if old is not None:
             old.abandon()
+        problem = engine.memory.loss(record, claimed=claimed)
         try:
+            if problem is not None:
+                raise problem
             progress = engine.progress_of(stored)
         except StoreError as exc:
             LOGGER.error("saga %s cannot be read and is set aside: %s", record.saga_id, exc)
@@ -264,16 +290,18 @@ class Worker:
 
     async def _set_aside(self, stored: StoredSaga, problem: StoreError) -> None:
         try:
-            await park_unreadable(self._engine, stored.record, problem)
-        except StoreUnavailable as exc:
+            if await park_unreadable(self._engine, stored.record, problem):
+                return
+        except StoreError as exc:
             LOGGER.warning("saga %s could not be set aside: %s", stored.record.saga_id, exc)
+        self._engine.orphan(stored.record.saga_id, stored.record.fence)
 
     async def _mend(self) -> None:
         """Whether this process polls or not: what it owns it drives."""
         engine = self._engine
         while True:
             await engine.stranded.wait()
-            await asyncio.sleep(min(self._poll_interval, MEND_AFTER))  # what failed just now would fail again at once
+            await asyncio.sleep(min(self.poll_interval, MEND_AFTER))  # what failed just now would fail again at once
             if not engine.lease_holds():
                 continue  # the calls could not begin: each try would count as one more interruption
             engine.stranded.clear()
@@ -292,14 +320,15 @@ class Worker:
         found = await engine.store.load(list(orphans))
         for saga_id, orphan in orphans.items():
             stored = found.get(saga_id)
-            if stored is None and engine.environment.monotonic() < orphan.until:
-                engine.stranded.set()  # its birth may still arrive
+            too_old = stored is None or stored.record.fence < orphan.fence
+            if too_old and engine.environment.monotonic() < orphan.until:
+                engine.stranded.set()  # its birth may still arrive, or this is a view from before our claim
                 continue
             engine.orphans.pop(saga_id, None)
             if stored is None or stored.record.fence != orphan.fence or stored.record.owner != engine.worker_id:
                 continue
             if saga_id not in engine.drivers:
-                await self._take_up(stored)
+                await self._take_up(stored, claimed=False)
 
     async def _find_strays(self) -> None:
         """The answer to a claim was lost: what it took is ours, and nobody else will ever drive it."""

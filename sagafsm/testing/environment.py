@@ -33,6 +33,8 @@ class VirtualEnvironment(Environment):
     environments of one run. ``is_alive`` says whether the process of a worker still runs (default: all do).
     """
 
+    threads = False
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

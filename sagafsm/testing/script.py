@@ -10,7 +10,7 @@ import asyncio
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -94,6 +94,11 @@ class Script:
         self._definitions = list(definitions)
         for definition in self._definitions:  # grows by the sub-sagas
             self._collect(definition)
+
+    @property
+    def definitions(self) -> Sequence[SagaDefinition]:
+        """The sagas whose functions these are, sub-sagas included."""
+        return self._definitions
 
     # --- names ---
 

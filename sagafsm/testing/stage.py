@@ -19,9 +19,9 @@ from ..core.instance import SagaInstance
 from ..runtime.memory import MemoryStore
 from ..runtime.orchestrator import Orchestrator
 from .cues import Cue
-from .environment import VirtualClock, VirtualEnvironment
+from .environment import EPOCH, VirtualClock, VirtualEnvironment
 from .loop import PROCESS, VirtualLoop
-from .script import Script
+from .script import ROLES, Script
 from .story import Prompter, cannot
 
 T = TypeVar("T")
@@ -119,12 +119,13 @@ class Stage:
         return True
 
     async def _pass(self, saga_id: str, seconds: float | None) -> bool:
-        """Let time go on: for so many seconds, or until the saga does; False: it will not by itself."""
-        began = (await self._get(saga_id)).version
-        until = self.loop.time() + (LONGEST if seconds is None else seconds)
+        """Let time go on: for so many seconds, or until the saga or a sub-saga does; False: none will by itself."""
+        family = await self._family(saga_id)
+        began = [saga.version for saga in family]
+        until = self._latest(family) if seconds is None else self.loop.time() + seconds
         while True:
             next_timer = await self.loop.idle()
-            if seconds is None and (await self._get(saga_id)).version != began:
+            if seconds is None and [saga.version for saga in await self._family(saga_id)] != began:
                 return True
             if next_timer is None or next_timer > until:
                 if seconds is None:
@@ -132,6 +133,29 @@ class Stage:
                 await self._at(until)
                 return True
             await self._at(next_timer)
+
+    async def _family(self, saga_id: str) -> list[SagaInstance]:
+        """A saga and its sub-sagas."""
+
+        async def find(orchestrator: Orchestrator) -> list[SagaInstance]:
+            return [saga async for saga in orchestrator.find() if f"{saga.saga_id}:".startswith(f"{saga_id}:")]
+
+        return await self._within(find)
+
+    def _latest(self, family: Sequence[SagaInstance]) -> float:
+        """When the last of these sagas' timers will have run out."""
+        times = [self.loop.time()]
+        for saga in family:
+            due = [step.due_at for step in saga.progress.steps.values()] + [saga.deadline]
+            times += [at - EPOCH for at in due if at is not None]
+        limits = [
+            handler.timeout
+            for definition in self._script.definitions
+            for step in definition.steps.values()
+            for handler in (getattr(step, role) for role in ROLES)
+            if handler is not None and handler.timeout is not None
+        ]
+        return max(times) + max(limits, default=0.0) + 1.0
 
     async def _open(self) -> None:
         environment = VirtualEnvironment(

@@ -7,7 +7,6 @@ the same seed and tape (no ids of objects, no real times), so that the traces of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -171,12 +170,16 @@ class Trace:
             found.update(msgspec.json.encode(entry))
         return found.hexdigest()
 
-    def timeline(self, *, sagas: Iterable[str] | None = None) -> str:
-        """Everything, one line each, in the order in which it happened; ``sagas``: only what is about these."""
-        wanted = None if sagas is None else set(sagas)
-        lines = [
-            line(entry) for entry in self.entries if wanted is None or getattr(entry, "saga", None) in (None, *wanted)
-        ]
+    def timeline(self, *, leases: bool = False) -> str:
+        """Everything, one line each, in the order in which it happened; of a worker's ``leases`` only the first."""
+        lines: list[str] = []
+        workers: set[str] = set()
+        for entry in self.entries:
+            if isinstance(entry, Beat) and not leases:
+                if entry.worker in workers:
+                    continue
+                workers.add(entry.worker)
+            lines.append(line(entry))
         return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sagafsm.core import events as e
 from sagafsm.core.codec import decode_event
 from sagafsm.core.progress import Progress
 from sagafsm.core.step import StepKind
-from sagafsm.store import StoredEvent
+from sagafsm.store import Filter, Store, StoredEvent
 from sagafsm.testing.checker import Effect, Entry, check_log, check_net_effect, check_replay
 
 from .ledger import Ledger
@@ -53,6 +54,31 @@ def audit(folder: Path, *definitions: SagaDefinition) -> dict[str, Audited]:
     return found
 
 
+async def audit_store(store: Store, folder: Path, *definitions: SagaDefinition) -> dict[str, Audited]:
+    """As :func:`audit`, of any store, through the protocol."""
+    known = {definition.kind: definition for definition in _with_children(definitions)}
+    found: dict[str, Audited] = {}
+    cursor: str | None = None
+    while True:
+        page = await store.find(Filter(), cursor=cursor, limit=500)
+        for record in page.records:
+            audited = _check(record.saga_id, known[record.kind], await store.events(record.saga_id))
+            assert record.version == audited.progress.version == len(audited.entries)
+            assert record.state == audited.progress.state.value
+            assert not audited.progress.state.terminal or (record.owner, record.due_at) == (None, None)
+            found[record.saga_id] = audited
+        cursor = page.cursor
+        if cursor is None:
+            break
+    counted = Counter[str]()
+    for count in await store.counts():
+        counted[count.state] += count.count
+    assert +counted == Counter(audited.progress.state.value for audited in found.values())
+    check_effects(folder, known, found)
+    check_announced(folder, found)
+    return found
+
+
 def _with_children(definitions: tuple[SagaDefinition, ...]) -> list[SagaDefinition]:
     found = list(definitions)
     for definition in found:  # grows
@@ -69,11 +95,13 @@ def check_file(db: sqlite3.Connection) -> None:
 
 
 def _read(db: sqlite3.Connection, saga_id: str, definition: SagaDefinition) -> Audited:
-    """A saga's log, held against every law of a log."""
     rows = db.execute("SELECT seq, type, at, data FROM saga_events WHERE saga_id = ? ORDER BY seq", (saga_id,))
-    entries = [
-        Entry(seq, at, decode_event(saga_id, StoredEvent(seq, kind, at, data.encode()))) for seq, kind, at, data in rows
-    ]
+    return _check(saga_id, definition, [StoredEvent(seq, kind, at, data.encode()) for seq, kind, at, data in rows])
+
+
+def _check(saga_id: str, definition: SagaDefinition, log: Sequence[StoredEvent]) -> Audited:
+    """A saga's log, held against every law of a log."""
+    entries = [Entry(event.seq, event.at, decode_event(saga_id, event)) for event in log]
     progress = check_log(definition, entries)
     check_replay(entries)
     return Audited(progress, entries)
@@ -99,3 +127,14 @@ def check_write_ahead(folder: Path) -> None:
     for call in Ledger(folder).calls():
         made[call.saga_id, call.key] += 1
         assert call.announced >= made[call.saga_id, call.key], f"{call} was not announced"
+
+
+def check_announced(folder: Path, found: dict[str, Audited]) -> None:
+    """No participant was called more often than the logs say; when each call was announced, this does not see."""
+    announced: Counter[tuple[str, str]] = Counter()
+    for saga_id, audited in found.items():
+        for entry in audited.entries:
+            if isinstance(entry.event, (e.AttemptStarted, e.CompensationAttemptStarted)):
+                announced[saga_id, entry.event.idempotency_key] += 1
+    made = Counter((call.saga_id, call.key) for call in Ledger(folder).calls())
+    assert made <= announced, f"called and not announced: {made - announced}"

@@ -49,7 +49,7 @@ class Entry:
 
 
 class Ledger:
-    """A book, opened anew for every entry: a killed process leaves nothing open. ``sagas`` is the sagas' file."""
+    """A book, opened anew for every entry: a killed process leaves nothing open."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ledger.db"
@@ -78,7 +78,9 @@ class Ledger:
             db.execute("INSERT INTO calls (saga_id, step, key, attempt, announced) VALUES (?, ?, ?, ?, ?)", values)
 
     def _announced(self, saga_id: str, key: str) -> int:
-        """How many calls under this key the saga's log has announced at this moment."""
+        """How many calls under this key the saga's log has announced at this moment; 0 where it is no file here."""
+        if not self.sagas.exists():
+            return 0
         connection = sqlite3.connect(f"file:{self.sagas}?mode=ro", uri=True, timeout=20)
         try:
             query = (

@@ -95,6 +95,11 @@ class Process:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 

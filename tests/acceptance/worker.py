@@ -41,11 +41,11 @@ class TellingStore:
         return results
 
 
-async def work(folder: Path, shapes: Sequence[str], concurrency: int, **options: Any) -> None:
+async def work(folder: Path, store_url: str, shapes: Sequence[str], concurrency: int, **options: Any) -> None:
     """Work until SIGTERM."""
     world, stop = World(folder), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    store = cast(Store, TellingStore(open_store(f"sqlite:///{folder / 'sagas.db'}?timeout=20")))
+    store = cast(Store, TellingStore(open_store(store_url)))
     sagas = [shape(name, world) for name in shapes]
     async with Orchestrator(store, sagas=sagas, settings=Settings(concurrency=concurrency), **options):
         print("ready", flush=True)
@@ -54,18 +54,30 @@ async def work(folder: Path, shapes: Sequence[str], concurrency: int, **options:
 
 
 def start_worker(
-    processes: Processes, folder: Path, *shapes: str, lease: float, poll_interval: float = 0.2, concurrency: int = 1000
+    processes: Processes,
+    folder: Path,
+    *shapes: str,
+    lease: float,
+    poll_interval: float = 0.2,
+    concurrency: int = 1000,
+    store_url: str | None = None,
+    wait: bool = True,
 ) -> Process:
-    """The tests' end of it: one more worker, ready to work."""
+    """The tests' end of it: one more worker, ready to work (``wait`` false: perhaps not yet).
+
+    ``store_url`` None: the sagas' file in the folder.
+    """
     options = {
         "folder": str(folder),
+        "store_url": store_url or f"sqlite:///{folder / 'sagas.db'}?timeout=20",
         "shapes": shapes,
         "concurrency": concurrency,
         "lease": lease,
         "poll_interval": poll_interval,
     }
     process = processes.start("-m", "tests.acceptance.worker", json.dumps(options))
-    process.hear("ready")
+    if wait:
+        process.hear("ready")
     return process
 
 

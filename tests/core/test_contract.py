@@ -287,6 +287,7 @@ def test_errors_name_the_json_path(document, says):
 
 def test_what_the_schema_cannot_see_is_found_as_in_any_saga():
     refused(r"step 'reserve' \(contract \$.steps\[0\]\): it has no compensation", changed(compensation=None))
+    refused(r'say "compensatable": false if it cannot', changed(compensation=None))  # JSON, not Python's keywords
     refused("is the same for every saga", changed(idempotency_key="reserve"))
 
 

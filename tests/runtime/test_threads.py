@@ -140,7 +140,7 @@ async def test_a_plain_function_that_timed_out_before_there_was_a_thread_for_it_
 
 async def test_a_call_that_is_dropped_just_before_its_thread_gets_it_does_nothing():
     calls: list[int] = []
-    call = _InThread(lambda: calls.append(1))
+    call = _InThread(lambda: calls.append(1), lambda: True)
     body = asyncio.get_running_loop().create_future()
     call.drop(body)
     assert body.cancelled()

@@ -195,7 +195,7 @@ async def test_a_stale_owner_can_write_nothing_and_stops(world, did):
     )
     one = await world.open("one", definition, lease=30)
     await one.ask(lambda to: to.start(definition, saga_id="s-1"))
-    one.orchestrator._worker._heart.cancel()  # as if it stood still: its lease runs out
+    one.orchestrator._worker._heart._task.cancel()  # as if it stood still: its lease runs out
     await asyncio.sleep(40)
     async with world.orchestrator(definition) as two:
         await asyncio.sleep(59.5)
@@ -216,7 +216,7 @@ async def test_no_call_begins_once_the_lease_has_run_out(world, did):
     )
     one = await world.open("one", definition, lease=30)
     await one.ask(lambda to: to.start(definition, saga_id="s-1"))
-    one.orchestrator._worker._heart.cancel()
+    one.orchestrator._worker._heart._task.cancel()
     await asyncio.sleep(60)
     assert did.names == ["a begins", "a ends"]  # the end could be stored, as nobody had claimed it; b did not begin
     async with world.orchestrator(definition) as two:

@@ -8,9 +8,9 @@ import asyncio
 
 from msgspec.structs import replace
 
-from ...store import Committed, Conflict, Exists, Filter, Snapshot, Store
-from ..appends import create, finish, follow
-from .base import LONG, StoreTests, commit, read
+from ...store import Committed, Conflict, Duplicate, Exists, Filter, Snapshot, Store
+from ..appends import KIND, create, finish, follow
+from .base import LONG, StoreTests, commit, put, read
 
 
 class KeepConformance(StoreTests):
@@ -25,6 +25,28 @@ class KeepConformance(StoreTests):
     async def test_a_store_can_be_closed_twice(self, store: Store) -> None:
         await store.close()
         await store.close()
+
+    async def test_what_is_stored_survives_closing(self, store: Store) -> None:
+        record = await put(store, "s", tags={"x": "1"}, snapshot=Snapshot(version=1, data=b"{}"))
+        await store.commit([create("gone", state="completed", finished_at=1.0)])
+        await store.purge(2.0, keep_ids=LONG)
+        await store.save_definition("A@1", b"[1]")
+        await store.heartbeat("w", LONG)
+        (saga,) = (await store.claim("w", [KIND], limit=1)).sagas
+        written = follow(saga.record)
+        await commit(store, written)
+        before, log = await read(store, "s"), list(await store.events("s"))
+        counts, workers = list(await store.counts()), list(await store.workers())
+        await store.close()
+        again = await self.open_again(store)
+        try:
+            assert (await read(again, "s"), list(await again.events("s"))) == (before, log)
+            assert before.record.fence == record.fence + 1
+            assert (list(await again.counts()), list(await again.workers())) == (counts, workers)
+            assert await again.definitions() == {"A@1": b"[1]"}
+            assert await again.commit([written, create("gone")]) == [Duplicate(3), Exists(same=True, purged=True)]
+        finally:
+            await again.close()
 
     async def test_a_store_says_how_durable_it_is(self, store: Store) -> None:
         durability = await store.check()

@@ -15,7 +15,6 @@ from ...supports import SupportsTwin
 from ..appends import KIND, create
 from .base import LONG, OVER, StoreTests, commit, put
 
-
 T = TypeVar("T")
 
 

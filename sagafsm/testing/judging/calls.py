@@ -63,7 +63,7 @@ class Calls:
 
     def appended(self, entry: Appended) -> None:
         """The store decided on an append: its events announce calls."""
-        if entry.verdict == "Fenced":
+        if entry.verdict == "Fenced" and self.records.held(entry.saga).process != entry.process:
             self._fenced.add((entry.process, entry.saga))
         if entry.verdict != "Committed":
             return

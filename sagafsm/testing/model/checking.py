@@ -12,6 +12,9 @@ from ...core.definition import SagaDefinition
 from ...core.progress import Progress
 from ...declare import definition_of
 from ...runtime.session import Definable
+from ..checker import check_log
+from ..harness import SagaTestHarness
+from ..histories import entries_of
 from ..laws import Broken
 from .bounds import Bounds
 from .explore import Exploration, Explored
@@ -21,10 +24,23 @@ from .state import initial, states_of, summary
 from .verdict import Finding, Happened, Path, Verdict
 from .watcher import Found, Rule, RuleBroken, Watcher
 
-_LAWS_HOLD = Check(
-    ["from sagafsm.testing.checker import check_log", "from sagafsm.testing.histories import entries_of"],
-    ["check_log(small, entries_of(harness.history))"],
+
+def _laws_hold(harness: SagaTestHarness, small: SagaDefinition) -> None:
+    check_log(small, entries_of(harness.history))
+
+
+def _has_not_ended(harness: SagaTestHarness, small: SagaDefinition) -> None:
+    if harness.saga.state.terminal:
+        raise AssertionError(harness.saga)
+
+
+_LOG = Check(
+    imports=["from sagafsm.testing.checker import check_log", "from sagafsm.testing.histories import entries_of"],
+    lines=["check_log(small, entries_of(harness.history))"],
+    holds=_laws_hold,
 )
+# What stands in the world is in no log: but a saga in which something is still to be undone must not have ended.
+_EFFECT = Check(lines=["assert not saga.state.terminal"], holds=_has_not_ended)
 
 
 def check_model(
@@ -78,29 +94,44 @@ def _law_broken(definition: SagaDefinition, exploration: Exploration, target: st
     assert exploration.failed is not None  # noqa: S101
     number, failed = exploration.failed
     path = _path(definition, [*exploration.replay(exploration.way_to(number)), failed.played])
-    broken, check = failed.broken, _LAWS_HOLD
+    broken, check = failed.broken, _LOG
     about, what = "total", f"{type(broken).__name__}: {broken}"
     if isinstance(broken, Broken):
         about, what = broken.law, str(broken)
-        if about == "net effect":  # the log alone cannot show it: the saga must not have ended like that
-            check = Check([], ["assert not saga.state.terminal"])
+        check = _EFFECT if about == "net effect" else _LOG
     elif isinstance(broken, RuleBroken):
-        about, what = "rule", str(broken)
-        rule = broken.rule
-        check = Check(
-            [f"from {rule.__module__} import {rule.__name__}"], [f"assert {rule.__name__}(saga) is not False"]
-        )
+        about, what, check = "rule", str(broken), _of_rule(broken)
     test = source_of(definition, exploration.bounds, path, target, what, check)
     return Finding(level="problem", about=about, what=what, path=path, test=test)
+
+
+def _of_rule(broken: RuleBroken) -> Check:
+    rule = broken.rule
+    name: str = getattr(rule, "__name__", "rule")
+
+    def holds(harness: SagaTestHarness, small: SagaDefinition) -> None:
+        if rule(harness.saga) is False:
+            raise broken
+
+    return Check(
+        imports=[f"from {getattr(rule, '__module__', 'your_module')} import {name}"],
+        lines=[f"assert {name}(saga) is not False"],
+        holds=holds,
+    )
 
 
 def _finding(definition: SagaDefinition, exploration: Exploration, found: Found, target: str | None) -> Finding:
     path: Path | None = None
     test: str | None = None
     if found.state is not None:
-        path = _path(definition, list(exploration.replay(exploration.way_to(found.state))))
+        path = path_to(definition, exploration, found.state)
         test = source_of(definition, exploration.bounds, path, target, found.what)
     return Finding(level=found.level, about=found.about, what=found.what, step=found.step, path=path, test=test)
+
+
+def path_to(definition: SagaDefinition, exploration: Exploration, number: int) -> Path:
+    """The way to a state."""
+    return _path(definition, list(exploration.replay(exploration.way_to(number))))
 
 
 def _path(definition: SagaDefinition, played: Sequence[Played]) -> Path:

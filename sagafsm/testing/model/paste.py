@@ -1,35 +1,48 @@
 """A path as a test to paste: the story of the harness that goes this way with the real engine.
 
-What must stay true: a test is only written for a path that a story can tell (it begins with the beginning, and every
-sub-saga comes to its end in a way that its own model knows); else there is none, and the timeline has to do.
+What must stay true: a test is only handed out once it was played and came to where the path does (or showed what is
+broken). Not every path is a story: one that says something before the beginning, or from another process, or of which
+a sub-saga knows no way, has its timeline only.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import attrs
 
+from ...core import events as e
 from ...core.commands import OutcomeKind, Role
 from ...core.definition import SagaDefinition
+from ...core.errors import Rejected, SagaError, Unknown
+from ...core.instance import SagaInstance
+from ...core.probe import Probe
 from ...core.step import StepKind
-from .bounds import Bounds
+from ..cue_code import code_of, imports_for
+from ..cues import Cue, asks, dies, ends, fails, passes
+from ..harness import SagaTestHarness
+from .bounds import Bounds, outline
 from .explore import Exploration
 from .moves import Move
-from .play import Played
+from .play import Answer, Played
 from .verdict import Path
 
+_Options: TypeAlias = dict[str, Any]
+
 K = OutcomeKind
-_WHO = "actor='somebody', reason='decided'"
+WHO = {"actor": "somebody", "reason": "decided"}
+Conditions: TypeAlias = dict[str, list[Answer]]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Check:
-    """What a test holds against the saga in place of where it stands: its imports, and its lines."""
+    """What a test holds against the saga in place of where it stands: its imports, its lines, and the same by code."""
 
-    imports: Sequence[str]
+    imports: Sequence[str] = ()
     lines: Sequence[str]
+    holds: Callable[[SagaTestHarness, SagaDefinition], None]
 
 
 class Untold(Exception):
@@ -39,29 +52,26 @@ class Untold(Exception):
 def source_of(
     definition: SagaDefinition, bounds: Bounds, path: Path, target: str | None, what: str, check: Check | None = None
 ) -> str | None:
-    """The source of a test that goes this way and then asserts where the saga stands; None where none can be written.
+    """The source of a test that goes this way; None where it cannot be written as one.
 
-    ``check`` takes the place of those assertions.
+    It asserts where the saga stands then, or, where a promise is broken, what ``check`` says: so that it fails.
     """
-    if not path.happened or path.happened[0].move.kind != "begin":
-        return None  # something was said to it before it began, and a story begins with the beginning
     try:
-        told = [(cue, one.text) for one in path.happened for cue in _cues(definition, one.move, bounds)]
+        told = _story(definition, path, bounds)
     except Untold:
         return None
-    conditions: dict[str, list[bool | None]] = {}
+    conditions: Conditions = {}
     for one in path.happened:
         for step, answer in one.answers:
             conditions.setdefault(step, []).append(answer)
+    cues = [cue for cue, _ in told]
+    if not _shows(outline(definition, bounds), cues, conditions, path, check):
+        return None
     module, name = _target(definition, target)
-    code = "\n".join(cue for cue, _ in told)
-    ours = [word for word in ("Probe", "Rejected", "Unknown") if f"{word}(" in code or f"{word}." in code]
-    cues = sorted(word for word in ("asks", "dies", "ends", "fails", "passes") if f"{word}(" in code)
     lines = [
         f"from {module} import {name}",
         "",
-        *([f"from sagafsm import {', '.join(ours)}"] if ours else []),
-        f"from sagafsm.testing import {', '.join(['SagaTestHarness', *cues])}",
+        *imports_for(cues),
         *(check.imports if check else ()),
         "from sagafsm.testing.model import Bounds, outline",
         "",
@@ -73,13 +83,31 @@ def source_of(
         "    saga = harness.play_sync(",
         "        None,",
         "        [",
-        *[f"            {cue},  # {text}" for cue, text in told],
+        *[f"            {code_of(cue)},  # {text}" for cue, text in told],
         "        ],",
         *([f"        conditions={conditions!r},"] if conditions else []),
         "    )",
         *[f"    {line}" for line in (check.lines if check else _assertions(path))],
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shows(small: SagaDefinition, cues: Sequence[Cue], conditions: Conditions, path: Path, check: Check | None) -> bool:
+    """Whether the test, as it is to be written, shows what it is for."""
+    harness = SagaTestHarness(small)
+    try:
+        saga = harness.play_sync(None, cues, conditions=conditions)
+        if check is not None:
+            check.holds(harness, small)
+            return False
+    except (AssertionError, SagaError, LookupError, TypeError, ValueError, AttributeError):
+        return check is not None
+    return _stands(saga) == (path.ends.replace(", suspended", ""), dict(path.states))
+
+
+def _stands(saga: SagaInstance) -> tuple[str, dict[str, str]]:
+    told = saga.state.value + (f" ({saga.outcome})" if saga.outcome else "") + (", stuck" if saga.stuck else "")
+    return told, {name: step.state.value for name, step in saga.steps.items()}
 
 
 def _assertions(path: Path) -> list[str]:
@@ -94,9 +122,9 @@ def _assertions(path: Path) -> list[str]:
 
 def _target(definition: SagaDefinition, target: str | None) -> tuple[str, str]:
     module, _, name = (target or "").partition(":")
-    if not name.replace(".", "_").isidentifier():
+    if not name.isidentifier():
         name = definition.name if definition.name.isidentifier() else "SAGA"
-    return module or "your_module", name.partition(".")[0] if not module else name
+    return module or "your_module", name
 
 
 def _slug(what: str) -> str:
@@ -104,92 +132,112 @@ def _slug(what: str) -> str:
 
 
 def _sentence(what: str) -> str:
-    text = what.replace("\\", "\\\\").replace('"', "'").replace("\n", " ")[:100]
+    text = what.replace("\\", "\\\\").replace('"', "'").replace("\n", " ")[:90]
     return text[:1].upper() + text[1:] + "."
 
 
-# --- one move ---
+# --- the story ---
 
 
-def _cues(definition: SagaDefinition, move: Move, bounds: Bounds, prefix: str = "") -> list[str]:
+def _story(definition: SagaDefinition, path: Path, bounds: Bounds) -> list[tuple[Cue, str]]:
+    """The cues of a path, each with what happens in words. Raises Untold."""
+    if not path.happened or path.happened[0].move.kind != "begin":
+        raise Untold  # a story begins with the beginning
+    told: list[tuple[Cue, str]] = []
+    live: dict[str, Role] = {}  # calls that have not come back
+    for one in path.happened:
+        move = one.move
+        told += [(cue, one.text) for cue in _cues(definition, move, bounds)]
+        if move.kind == "end":
+            live.pop(move.step, None)
+        elif move.kind == "crash":
+            live.clear()
+        elif move.kind == "reply" and live.pop(move.step, None) is not None:
+            late = attrs.evolve(move, kind="end", outcome=K.SUCCEEDED)
+            told += [(cue, "and only then its call comes back") for cue in _end(definition, late, "")]
+        for event in one.events:
+            if isinstance(event, (e.AttemptStarted, e.CompensationAttemptStarted)):
+                live[event.step] = Role.FORWARD if isinstance(event, e.AttemptStarted) else Role.BACKWARD
+    return told
+
+
+def _cues(definition: SagaDefinition, move: Move, bounds: Bounds, prefix: str = "") -> list[Cue]:
     """The cues of a move; of a sub-saga's move with a ``prefix``. Raises Untold."""
+    if move.foreign:
+        raise Untold  # a story has one process
     match move.kind:
         case "begin" | "look":
             return []
         case "crash":
-            return ["dies()"]
+            return [dies()]
         case "timer":
-            return ["passes()"]
+            return [passes()]
         case "deadline":
-            return [f"passes({definition.deadline:g})"]
+            return [passes(definition.deadline)]
         case "end":
             return _end(definition, move, prefix)
         case "reply":
-            return _reply(definition, move, bounds, prefix)
+            return _child(definition, move, bounds) if move.how == "child" else _reply(move)
         case "signal":
-            return [f"asks('signal', {move.how!r})"]
+            return [asks("signal", move.how)]
         case "abort":
-            more = {"": "", "cut": ", cut=True", "waive": ", compensate=False"}[move.how]
-            return [f"asks('abort', 'decided', actor='somebody'{more})"]
+            more: _Options = {"": {}, "cut": {"cut": True}, "waive": {"compensate": False}}[move.how]
+            return [asks("abort", "decided", actor="somebody", **more)]
         case "suspend" | "retry":
-            return [f"asks({move.kind!r}, {_WHO})"]
+            return [asks(move.kind, **WHO)]
         case "resume":
-            return ["asks('resume')"]
+            return [asks("resume")]
         case "skip":
-            return [f"asks('skip', {move.step!r}, {_WHO})"]
+            return [asks("skip", move.step, **WHO)]
         case "child stuck" | "child unstuck":
             raise Untold
 
 
-def _end(definition: SagaDefinition, move: Move, prefix: str) -> list[str]:
-    if definition.steps[move.step].kind is StepKind.CHILD:
+def _end(definition: SagaDefinition, move: Move, prefix: str) -> list[Cue]:
+    spec = definition.steps[move.step]
+    if spec.kind is StepKind.CHILD:
         if move.outcome is not K.SUCCEEDED:
             raise Untold
         return []  # the engine itself creates sub-sagas, and asks for their undoing
     role = {Role.PROBE: ".probe", Role.BACKWARD: ".compensation"}.get(move.role, "")
-    spec = definition.steps[move.step]
     if move.via == "fallback" and not (role == ".compensation" and spec.fallback_compensation is None):
         role = ".fallback_compensation" if role == ".compensation" else role or ".fallback"
-    name = repr(f"{prefix}{move.step}{role}")
+    name = f"{prefix}{move.step}{role}"
     if move.role is Role.PROBE:
-        said = {"happened": "Probe.HAPPENED(None)", "did not happen": "Probe.DID_NOT_HAPPEN"}
-        return [f"ends({name}, {said.get(move.how, 'Probe.STILL_UNKNOWN')})"]
+        said = {"happened": Probe.HAPPENED(), "did not happen": Probe.DID_NOT_HAPPEN}
+        return [ends(name, said.get(move.how, Probe.STILL_UNKNOWN))]
     match move.outcome:
         case K.SUCCEEDED:
-            return [f"ends({name})"]
+            return [ends(name)]
         case K.FAILED:
-            return [f"fails({name}, RuntimeError('not this time'))"]
+            return [fails(name, RuntimeError("not this time"))]
         case K.REJECTED:
-            return [f"fails({name}, Rejected('no'))"]
+            return [fails(name, Rejected("no"))]
         case K.UNKNOWN:
-            return [f"fails({name}, Unknown('nobody can tell'))"]
+            return [fails(name, Unknown("nobody can tell"))]
         case K.IMPOSSIBLE:
             raise Untold
 
 
-def _reply(definition: SagaDefinition, move: Move, bounds: Bounds, prefix: str) -> list[str]:
-    if move.how == "child":
-        return _child(definition, move, bounds)
-    backward = ", compensation=True" if move.role is Role.BACKWARD else ""
+def _reply(move: Move) -> list[Cue]:
+    backward: _Options = {"compensation": True} if move.role is Role.BACKWARD else {}
     if move.outcome is K.SUCCEEDED:
-        return [f"asks('complete_step', {move.step!r}{backward})"]
-    again = ", retryable=True" if move.outcome is K.FAILED else ""
-    return [f"asks('fail_step', {move.step!r}, 'no'{again}{backward})"]
+        return [asks("complete_step", move.step, **backward)]
+    again: _Options = {"retryable": True} if move.outcome is K.FAILED else {}
+    return [asks("fail_step", move.step, "no", **again, **backward)]
 
 
 # --- sub-sagas ---
 
 
-def _child(definition: SagaDefinition, move: Move, bounds: Bounds) -> list[str]:
+def _child(definition: SagaDefinition, move: Move, bounds: Bounds) -> list[Cue]:
     """How a sub-saga comes to the end that its parent is told of."""
     child = definition.steps[move.step].child
     if child is None or any(step.kind is StepKind.CHILD for step in child.steps.values()):
         raise Untold
     if move.role is Role.BACKWARD:
-        if any(step.compensation is not None and step.compensation.awaits_reply for step in child.steps.values()):
-            raise Untold
         undone = [name for name in reversed(child.topological_order) if child.undoable(name)]
-        return [f"ends({f'{child.name}.{name}.compensation'!r})" for name in undone]
+        return [ends(f"{child.name}.{name}.compensation") for name in undone]
     wanted = "completed" if move.outcome is K.SUCCEEDED else "failed"
     found: list[int] = []
 
@@ -197,16 +245,13 @@ def _child(definition: SagaDefinition, move: Move, bounds: Bounds) -> list[str]:
         if played.state.progress.state.value == wanted:
             found.append(number)
 
-    small = Bounds(
-        attempts=bounds.attempts, interruptions=bounds.interruptions, faults=2, crashes=False, aborts=False,
-        duplicates=False, states=2000,
-    )  # fmt: skip
+    small = attrs.evolve(bounds, faults=2, crashes=False, aborts=False, duplicates=False, states=2000)
     exploration = Exploration(child, small, watch)
     exploration.run()
     if not found:
         raise Untold
     best = min(found, key=lambda number: (exploration.nodes[number].faults, exploration.nodes[number].depth))
-    cues: list[str] = []
+    cues: list[Cue] = []
     for one, answers in exploration.way_to(best):
         if answers or one.kind in ("reply", "signal", "deadline"):
             raise Untold

@@ -51,7 +51,9 @@ class RealWorld(Participants):
         if trouble == "call lost before":
             raise ConnectionResetError("simulated: the connection broke")
         if trouble == "call rejected" and place.role == "forward":
-            raise Rejected("simulated")
+            self.keys.setdefault(context.idempotency_key, "rejected")
+        if self.keys.get(context.idempotency_key) == "rejected":
+            raise Rejected("simulated")  # said once, it is so for all attempts, and never of what happened
         if trouble == "call lost late":
             self._later(self._begin, place, context, real)
             raise TimeoutError("simulated: no answer")
@@ -70,6 +72,8 @@ class RealWorld(Participants):
         return value
 
     async def _do_it(self, place: Place, context: StepContext, real: functools.partial[Any]) -> Any:
+        if self.keys.get(context.idempotency_key) == "rejected":
+            raise Rejected("simulated")
         value = await real()
         self._count(place, context)
         return value

@@ -35,7 +35,7 @@ from .shrink import shrink
 
 T = TypeVar("T")
 
-LATE = ("call lost late", "call unstorable")
+LATE = ("call lost late",)
 KEPT_IN = "sagafsm_regressions"
 
 
@@ -160,7 +160,7 @@ def simulate(
         definition.with_defaults(retry or ACTION_RETRY, compensation_retry or COMPENSATION_RETRY)
         for definition in definitions
     ]
-    left_out = {*without, *(() if late_effects else LATE), "call unstorable"}
+    left_out = {*without, *(() if late_effects else LATE), "call unstorable", "purge"}
     plan = Plan(
         name=definitions[0].name,
         definitions=definitions,
@@ -170,7 +170,6 @@ def simulate(
         replies=dict(replies or {}),
         sites=[site for site in SITES if site not in left_out],
         settings=settings or SETTINGS,
-        other_data=data,
         world=_world,
         before=before,
     )

@@ -79,6 +79,21 @@ class CloseOnce(MemoryStore):
         del self._sagas
 
 
+class ForgetsWhenClosed(MemoryStore):
+    """A store that keeps everything in memory, but this."""
+
+    forgotten = ""
+
+    async def close(self):
+        vars(self).update({name: value for name, value in vars(MemoryStore()).items() if name == self.forgotten})
+
+
+for part in ("_sagas", "_workers", "_definitions", "_purged"):
+    planted("test_what_is_stored_survives_closing")(
+        type(f"Forgets{part.title()}WhenClosed".replace("_", ""), (ForgetsWhenClosed,), {"forgotten": part})
+    )
+
+
 @planted("test_a_store_says_how_durable_it_is")
 class SaysNothing(MemoryStore):
     async def check(self):

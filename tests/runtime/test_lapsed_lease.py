@@ -1,0 +1,45 @@
+"""A lease that ran out and was renewed later: what was announced under it is not begun any more.
+
+Found by the simulation: a frozen process, thawed, renewed its lease before the answer to its last append came in, and
+then made a call that its successor had made long ago.
+"""
+
+import asyncio
+
+from sagafsm import SagaDefinition, Step
+from tests.runtime.world import Around
+
+
+class AnswersLate(Around):
+    """What is stored of a certain step is stored at once, and the answer takes its time."""
+
+    async def commit(self, batch):
+        results = await self.inner.commit(batch)
+        if any(event.type == "AttemptStarted" and b'"b"' in event.data for new in batch for event in new.events):
+            await asyncio.sleep(15)
+        return results
+
+
+async def test_a_call_announced_under_a_lease_that_ran_out_is_not_begun(world, did):
+    async def a(data):
+        did("a")
+
+    async def b(data):
+        did("b")
+
+    saga = SagaDefinition(name="letters", steps=[Step("a", a, compensatable=False), Step("b", b, compensatable=False)])
+    cluster = {"lease": 5, "poll_interval": 1}
+    first = await world.open("first", saga, store=AnswersLate(world.store), **cluster)
+    starting = first.spawn(lambda to: to.start(saga, saga_id="s"))
+    await asyncio.sleep(1)
+    world.loop.freeze("first")
+    await asyncio.sleep(6)
+    second = await world.open("second", saga, **cluster)
+    await asyncio.sleep(3)
+    assert did.names == ["a", "b"]
+    world.loop.thaw("first")
+    await asyncio.sleep(20)
+    assert did.names == ["a", "b"]
+    assert starting.done()
+    await first.close()
+    await second.close()
