@@ -41,7 +41,7 @@ async def durability(options: Options, topology: Topology) -> Durability:
     warnings = list(dict.fromkeys(warning for server in servers for warning in _warnings(server, options)))
     synced = all(_fsync(server) == "always" for server in servers)
     if not synced and options.durability == "relaxed":
-        warnings.insert(0, "durability=relaxed: a crash of the server may lose the appends of its last second or more")
+        warnings.insert(0, "durability=relaxed: a crash may lose the appends of the last second or more")
     worst = next((server for server in servers if _fsync(server) != "always"), servers[0])
     description = f"Redis {worst.version}, {_shown(worst)}"
     if len(servers) > 1:
@@ -105,7 +105,7 @@ def _warnings(server: _Server, options: Options) -> Sequence[str]:
             found.append("appendonly is no: a restart of the server loses sagas; set 'appendonly yes'")
         elif fsync != "always":
             found.append(
-                f"appendfsync is {fsync}: a crash of the server loses acknowledged appends (with everysec, of about a "
+                f"appendfsync is {fsync}: a loss of power loses acknowledged appends (with everysec, of about a "
                 "second); set 'appendfsync always', or say durability=relaxed if that is meant"
             )
     policy = settings.get("maxmemory-policy", "noeviction")
