@@ -27,7 +27,9 @@ demo: $(VENV)/.demo $(addprefix $(VENV)/.,$(SERVER))
 	@$(ON) $(TOOL)sagafsm demo $(WHERE) $(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 # One file is one unit for a worker: the code blocks of a page run in order, and go on from one another.
+# Servers that are missing are installed first, where that is allowed: no test has to wait for it.
 test: lint
+	@$(PYTHON) -m tests.servers
 	@$(PYTHON) -m pytest -q -n auto --dist loadfile
 
 # All of them run, so that one look shows everything.

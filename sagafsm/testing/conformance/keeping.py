@@ -29,7 +29,7 @@ class KeepConformance(StoreTests):
     async def test_what_is_stored_survives_closing(self, store: Store) -> None:
         record = await put(store, "s", tags={"x": "1"}, snapshot=Snapshot(version=1, data=b"{}"))
         await store.commit([create("gone", state="completed", finished_at=1.0)])
-        await store.purge(2.0, keep_ids=LONG)
+        assert await store.purge(2.0, keep_ids=LONG) == 1
         await store.save_definition("A@1", b"[1]")
         await store.heartbeat("w", LONG)
         (saga,) = (await store.claim("w", [KIND], limit=1)).sagas
