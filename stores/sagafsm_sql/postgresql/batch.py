@@ -83,7 +83,7 @@ class Batch:
                     birth.saga_type, birth.kind, birth.correlation_id, birth.parent_id, birth.digest, birth.created_at,
                 ))  # fmt: skip
                 if birth.tags:
-                    self._tags += [(saga_id, key, value) for key, value in birth.tags.items()]
+                    self._tags += [(saga_id, key, value, birth.created_at) for key, value in birth.tags.items()]
         for done in range(2, len(events), 2):
             self._more.append((saga_id, expected + 1 + done, append.append_id, *_pair(events[done : done + 2])))
         if append.snapshot is not None:

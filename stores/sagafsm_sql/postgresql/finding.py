@@ -16,7 +16,7 @@ class Finder:
     """Finds in one schema."""
 
     def __init__(self, schema: str) -> None:
-        self._tables = Tables(schema=schema, flag="{}")
+        self._tables = Tables(schema=schema, flag="{}", ordered_tags=True)
         self._dialect: Dialect = dialect.dialect()  # type: ignore[no-untyped-call]
 
     def statement(self, where: Filter, cursor: str | None, limit: int) -> tuple[str, list[Any]]:

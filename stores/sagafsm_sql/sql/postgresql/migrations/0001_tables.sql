@@ -52,10 +52,12 @@ CREATE TABLE {schema}.saga_snapshots (
     data    text             NOT NULL
 );
 
+-- With the creation time of the saga, so that a page of what bears a tag is read off the index in its order.
 CREATE TABLE {schema}.saga_tags (
-    saga_id text COLLATE "C" NOT NULL,
-    key     text             NOT NULL,
-    value   text             NOT NULL,
+    saga_id    text COLLATE "C" NOT NULL,
+    key        text             NOT NULL,
+    value      text             NOT NULL,
+    created_at double precision NOT NULL,
     PRIMARY KEY (saga_id, key)
 );
 
@@ -106,7 +108,7 @@ CREATE INDEX sagas_live ON {schema}.sagas (created_at, id) WHERE state NOT IN ('
 CREATE INDEX sagas_stuck ON {schema}.sagas (created_at, id) WHERE stuck;
 CREATE INDEX sagas_suspended ON {schema}.sagas (created_at, id) WHERE suspended;
 CREATE INDEX sagas_failed ON {schema}.sagas (created_at, id) WHERE state = 'failed';
-CREATE INDEX saga_tags_value ON {schema}.saga_tags (key, value, saga_id);
+CREATE INDEX saga_tags_value ON {schema}.saga_tags (key, value, created_at, saga_id);
 CREATE INDEX saga_purged_until ON {schema}.saga_purged (until);
 CREATE INDEX saga_permits_worker ON {schema}.saga_permits (worker_id, token);
 CREATE INDEX saga_limits_used ON {schema}.saga_limits (used_at);

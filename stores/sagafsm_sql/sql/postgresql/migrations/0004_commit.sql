@@ -24,7 +24,7 @@ CREATE TYPE {schema}.saga_more AS (
     type text, at double precision, data text, type2 text, at2 double precision, data2 text
 );
 
-CREATE TYPE {schema}.saga_tag AS (saga_id text, key text, value text);
+CREATE TYPE {schema}.saga_tag AS (saga_id text, key text, value text, created_at double precision);
 
 CREATE TYPE {schema}.saga_snapshot AS (saga_id text, version bigint, data text);
 
@@ -110,8 +110,8 @@ BEGIN
         SELECT b.id, 1, b.append_id, b.type, b.at, b.data, b.type2, b.at2, b.data2
           FROM unnest(births) b WHERE complete OR b.id = ANY (born);
         IF tags IS NOT NULL THEN
-            INSERT INTO {schema}.saga_tags (saga_id, key, value)
-            SELECT t.saga_id, t.key, t.value FROM unnest(tags) t WHERE complete OR t.saga_id = ANY (born);
+            INSERT INTO {schema}.saga_tags (saga_id, key, value, created_at)
+            SELECT t.saga_id, t.key, t.value, t.created_at FROM unnest(tags) t WHERE complete OR t.saga_id = ANY (born);
         END IF;
     END IF;
 
