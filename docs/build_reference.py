@@ -124,6 +124,28 @@ PAGES = (
         "Importable from `sagafsm.testing`. Everything here runs on virtual time: no test sleeps.",
         module="sagafsm.testing",
     ),
+    Page(
+        "model.md",
+        "The model checker",
+        "Importable from `sagafsm.testing.model`; [how to prove a saga](../how-to/check-a-saga.md) shows it at work.",
+        ["check_model", "Bounds", "Verdict", "Finding", "Path", "Happened", "Explored", "ModelBroken", "outline"],
+        module="sagafsm.testing.model",
+    ),
+    Page(
+        "exporting.md",
+        "Stored sagas as tests",
+        "Importable from `sagafsm.testing.exporting`; [how to](../how-to/export-a-test.md).",
+        ["export_stored", "export_test", "Exported", "Story", "Log", "Redactor", "CannotRetell"],
+        module="sagafsm.testing.exporting",
+    ),
+    Page(
+        "compatibility.md",
+        "New code and live sagas",
+        "Importable from `sagafsm.runtime.compatibility`; [how to](../how-to/check-compatibility.md).",
+        ["check_compatibility", "compare_shapes", "write_shapes", "read_shapes", "shapes_of", "Compatibility", "Known",
+         "Group"],
+        module="sagafsm.runtime.compatibility",
+    ),
 )  # fmt: skip
 
 FIRST_PAGE = """# Reference

@@ -39,7 +39,7 @@ def archive(
 
     A saga is deleted only after the file with it was written and closed. Interrupted, run it again.
 
-    Public methods: Orchestrator.archive; read_archive reads the files.
+    Public functions: Orchestrator.archive and sagafsm.read_archive.
     """
     from ..core.durations import parse_duration
     from ..core.secrets import redact
@@ -94,7 +94,7 @@ def copy(
     Interrupted, or with sagas left, run it again: it goes on where it was. Exit code 1: something could not be copied,
     or is not the same in both; 3: live sagas are left, because workers of FROM hold them.
 
-    Public functions: copy_sagas, and undo_copy in sagafsm.moving.
+    Public functions: sagafsm.copy_sagas and sagafsm.moving.undo_copy.
     """
     from ..core.durations import parse_duration
     from ..runtime.transfer import copy_sagas, undo_copy

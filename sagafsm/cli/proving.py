@@ -31,11 +31,11 @@ def check(
     target: Target,
     faults: Annotated[
         int | None,
-        typer.Option(help="At most so many things go wrong on one path. Default: any number.", min=0),
+        typer.Option(metavar="N", help="So many things go wrong on one path at most. Default: any number.", min=0),
     ] = None,
-    attempts: Annotated[int, typer.Option(help="At most so many attempts of a call.", min=1)] = 2,
-    states: Annotated[int, typer.Option(help="Stop after so many states of a saga.", min=1)] = 100_000,
-    seconds: Annotated[float, typer.Option(help="Stop after so many seconds for a saga.", min=0.0)] = 60.0,
+    attempts: Annotated[int, typer.Option(metavar="N", help="At most so many attempts of a call.", min=1)] = 2,
+    states: Annotated[int, typer.Option(metavar="N", help="Stop after so many states of a saga.", min=1)] = 100_000,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Stop after so many for a saga.", min=0.0)] = 60.0,
     suspensions: Annotated[bool, typer.Option("--suspensions", help="Somebody may suspend the saga, too.")] = False,
     rule: Annotated[
         list[str] | None,
@@ -123,8 +123,8 @@ def _show_verdict(verdict: Verdict, *, paths: bool) -> None:
     else:
         head.append("proven" if verdict.proven else "no problem found", style="green")
     screen.print(head)
-    screen.print(cell(f"  {verdict.extent}"))
-    screen.print(cell(f"  it can end: {', '.join(verdict.endings) or 'not at all'}"))
+    screen.print(cell(f"  {verdict.extent}"), soft_wrap=True)
+    screen.print(cell(f"  it can end: {'; '.join(verdict.endings) or 'not at all'}"), soft_wrap=True)
     for finding in verdict.findings:
         mark, style = MARKS[finding.level]
         screen.print(cell(f"  {mark} {finding.what}", style), soft_wrap=True)
@@ -203,7 +203,7 @@ def check_compat(
 
     Nothing is changed. Exit code 1 where a live saga would be left alone, or a shape changed and its version did not.
 
-    Public functions: sagafsm.runtime.compatibility.check_compatibility, compare_shapes and write_shapes.
+    Public function: sagafsm.runtime.compatibility.check_compatibility.
     """
     from ..runtime.compatibility import check_compatibility, compare_shapes, read_shapes, write_shapes
     from .code import load_code
@@ -216,7 +216,7 @@ def check_compat(
             count = write_shapes(shapes, definitions)
         except OSError as exc:
             raise InvalidInput(f"{shapes} cannot be written: {exc.strerror or exc}") from exc
-        say(f"{count} shapes written to {shapes}")
+        say(f"{count} shape{'' if count == 1 else 's'} written to {shapes}")
         return
     if against is not None and store is not None:
         raise InvalidInput("compare with a store (--store) or with a file (--against), not with both")
@@ -321,6 +321,7 @@ def export_test(
         typer.Option(metavar="FIELD", help="Leave the values of this field as they are. Can be repeated."),
     ] = None,
     store: options.Store = None,
+    json: options.Json = False,
 ) -> None:
     """Turn a stored saga into an offline pytest test, without its data.
 
@@ -332,7 +333,7 @@ def export_test(
     from ..testing.exporting import Exported, export_stored
     from .code import load_named
     from .opening import Place, with_store
-    from .output import complain, say
+    from .output import complain, print_json, say
 
     if TYPE_CHECKING:
         from ..runtime.orchestrator import Orchestrator
@@ -349,13 +350,15 @@ def export_test(
         return await export_stored(orchestrator, saga_id, named[found], target=found, keep=keep or ())
 
     exported = with_store(Place.of(store), work)
-    if output is None:
-        typer.echo(exported.source, nl=False)
-    else:
+    differences = exported.differences()
+    if output is not None:
         _write(output, exported.source)
+    if json:
+        print_json({"source": exported.source, "kept": list(exported.kept), "differences": differences})
+    elif output is None:
+        typer.echo(exported.source, nl=False)
     for place in exported.kept:
         say(f"kept because its type takes nothing else: {place}")
-    differences = exported.differences()
     if differences:
         complain(InvalidInput("the test fails with your code as it is: " + "; ".join(differences)))
         raise typer.Exit(Exit.FAILED)

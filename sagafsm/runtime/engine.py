@@ -28,7 +28,7 @@ from ..store import Store, StoredSaga
 from .driver import Driver
 from .environment import Environment, StoreClock
 from .family import Family
-from .hooks import Hooks
+from .hooks import Hooks, log_event
 from .invoke import Interrupted, Invoker, arguments_for, failure_of
 from .journal import Journal
 from .memories import Memory, set_lost_aside
@@ -256,7 +256,7 @@ class Engine:
         """Tell the log, the hooks and the saga's parent of events, whoever stored them."""
         if LOGGER.isEnabledFor(logging.INFO):
             for event in events:
-                _log(instance.progress, event)
+                log_event(instance.progress, event)
         if self.hooks.on_transitions:
             await self.hooks.on_transition(instance, events, instance.version - len(events))
         if instance.parent_id is not None:
@@ -385,23 +385,3 @@ class Engine:
     def instance(self, progress: Progress) -> SagaInstance:
         """What readers see of a saga; typed where its definition is known here."""
         return SagaInstance(progress, self.definitions.get(progress.kind))
-
-
-def _log(progress: Progress, event: e.SagaEvent) -> None:
-    step = getattr(event, "step", None)
-    LOGGER.info(
-        "saga=%s correlation=%s event=%s step=%s state=%s",
-        progress.saga_id,
-        progress.correlation_id,
-        type(event).__name__,
-        step or "-",
-        progress.state.value,
-        extra={
-            "saga_id": progress.saga_id,
-            "saga_type": progress.saga_type,
-            "correlation_id": progress.correlation_id,
-            "event": type(event).__name__,
-            "step": step,
-            "state": progress.state.value,
-        },
-    )

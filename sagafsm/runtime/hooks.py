@@ -17,6 +17,7 @@ from ..core import commands as c
 from ..core.codec import encode_event
 from ..core.events import Event, Failure, SagaEvent
 from ..core.instance import SagaInstance
+from ..core.progress import Progress
 from .context import StepContext
 
 LOGGER = logging.getLogger("sagafsm")
@@ -82,3 +83,24 @@ class Hooks:
 
 def _methods(hooks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
     return [method for hook in hooks if callable(method := getattr(hook, name, None))]
+
+
+def log_event(progress: Progress, event: SagaEvent) -> None:
+    """One structured line for one event."""
+    step = getattr(event, "step", None)
+    LOGGER.info(
+        "saga=%s correlation=%s event=%s step=%s state=%s",
+        progress.saga_id,
+        progress.correlation_id,
+        type(event).__name__,
+        step or "-",
+        progress.state.value,
+        extra={
+            "saga_id": progress.saga_id,
+            "saga_type": progress.saga_type,
+            "correlation_id": progress.correlation_id,
+            "event": type(event).__name__,
+            "step": step,
+            "state": progress.state.value,
+        },
+    )

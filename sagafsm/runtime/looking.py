@@ -17,6 +17,7 @@ from ..store import Filter, check_id
 from . import inspection
 from .birth import check_tags
 from .diagnosis import Diagnosis, diagnose
+from .health import Health, closed, health_of
 from .session import Session
 
 
@@ -77,6 +78,12 @@ class Looking(Session):
     async def remedies(self, saga: SagaInstance) -> list[inspection.Remedy]:
         """What a person can do about a stuck saga."""
         return await inspection.remedies(self._engine, saga)
+
+    def health(self) -> Health:
+        """How this process is doing, for whoever watches over it. Asks nobody and waits for nothing."""
+        if self._engine_ is None or self._worker_ is None:
+            return closed(self._settings.concurrency)
+        return health_of(self._engine_, self._worker_)
 
     async def doctor(self) -> Diagnosis:
         """What is wrong with the store, its workers and its sagas, and how to mend it. Changes nothing."""

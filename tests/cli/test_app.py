@@ -20,7 +20,7 @@ from sagafsm.core import errors
 
 ROOT = Path(__file__).parents[2]
 VERBS = [verb for verbs in PANELS.values() for verb in verbs]
-SCRIPTED = set(get_command(app).commands) - {"demo", "diagram", "schema"}  # type: ignore[attr-defined]
+SCRIPTED = set(get_command(app).commands) - {"check", "demo", "diagram", "schema"}  # type: ignore[attr-defined]
 
 
 def test_every_exit_code_has_a_meaning():
@@ -32,6 +32,8 @@ def test_every_exit_code_has_a_meaning():
     [
         (errors.SagaNotFound("x"), 4),
         (errors.SagaConflict("x"), 5),
+        (errors.SagaPurged("x", same=True), 5),
+        (errors.SagaMoved("x"), 5),
         (errors.SagaFinished("x"), 5),
         (errors.PastPivot("x"), 5),
         (errors.SagaFailed("x"), 1),

@@ -121,7 +121,7 @@ def test_the_ways_are_written_as_tests_that_run(sagafsm, module):
         (["nothing_like_this"], "there is no module"),
         (["tests.cli.conftest"], "holds no saga"),
         ([f"{SHOP}:Order", "--rule", f"{SHOP}:nothing"], "names no function"),
-        ([f"{SHOP}:Order", "--tests", "no/such/folder/x.py", "--faults", "0"], "cannot be written"),
+        ([f"{SHOP}:Order", "--tests", "no/such/folder/x.py", "--faults", "1"], "cannot be written"),
     ],
 )
 def test_what_is_wrong_is_said(sagafsm, words, complaint):
@@ -166,7 +166,7 @@ def test_a_changed_shape_under_its_old_version(live, module):
 def test_a_file_of_shapes_instead_of_a_store(sagafsm, module):
     module("v1", V1)
     module("v2", V2)
-    assert "1 shape" in sagafsm("check-compat", "v1", "--write-shapes", "shapes.json").stderr
+    assert "1 shape written" in sagafsm("check-compat", "v1", "--write-shapes", "shapes.json").stderr
     sagafsm("check-compat", "v1", "--against", "shapes.json")
     said = sagafsm("check-compat", "v2", "--against", "shapes.json", code=1).stdout
     assert "step mail came after approval and comes after note" in said

@@ -55,6 +55,5 @@ def described(option):
 
 
 def kind(option):
-    return {"limit": "N", "seed": "N", "orders": "N", "concurrency": "N", "fail_rate": "SHARE", "format": "FORMAT"}[
-        option.name
-    ]
+    known = {"fail_rate": "SHARE", "format": "FORMAT"}
+    return known.get(option.name) or {"integer": "N", "float": "NUMBER", "text": "TEXT"}.get(option.type.name, "VALUE")

@@ -136,7 +136,7 @@ def test_what_was_not_explored_is_said():
 def test_a_limit_of_faults_is_said():
     verdict = check_model(shapes.Two, bounds=Bounds(faults=1))
     assert not verdict.proven
-    assert "all paths with at most 1 faults" in verdict.extent
+    assert "all paths with at most 1 fault were" in verdict.extent
 
 
 def test_never_is_not_said_of_what_was_not_explored_whole():

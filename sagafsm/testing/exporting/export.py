@@ -130,7 +130,7 @@ def _source(
     ended = progress.state.value + (f" ({progress.outcome})" if progress.outcome else "")
     ended += ", stuck" if progress.stuck else ""
     lines = [
-        f'"""A {progress.saga_type} saga (version {progress.definition_version}) that came to: {ended}.',
+        f'"""A saga of {progress.saga_type} (version {progress.definition_version}) that came to: {ended}.',
         "",
         "Recorded from a store and replayed offline on virtual time: every call ends as it did then. Texts and numbers",
         "are made up; what was equal is equal." + (f" Kept because of their types: {', '.join(kept)}." if kept else ""),

@@ -117,6 +117,10 @@ class Finding:
         }
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 @attrs.frozen(kw_only=True)
 class Verdict:
     """What the model checker says of one saga. ``endings``: in how many states paths end, by where the saga stands."""
@@ -153,17 +157,19 @@ class Verdict:
         """What was explored and what was not, in words."""
         seen, bounds = self.explored, self.bounds
         size = f"{seen.states} states, {seen.transitions} transitions, depth {seen.depth}, {seen.seconds:.1f} s"
-        calls = f"at most {bounds.attempts} attempts and {bounds.interruptions} interruptions of a call"
+        calls = (
+            f"at most {_count(bounds.attempts, 'attempt')} and {_count(bounds.interruptions, 'interruption')} of a call"
+        )
         if seen.complete:
             return f"everything was explored ({size}): any number of faults, {calls}"
         if not seen.waiting and bounds.faults is not None:
-            return f"all paths with at most {bounds.faults} faults were explored ({size}), {calls}"
+            return f"all paths with at most {_count(bounds.faults, 'fault')} were explored ({size}), {calls}"
         if not self.ok:
             return f"stopped at the first broken promise ({size})"
         done = (
             "not even all paths without a fault"
             if seen.faults_done is None
-            else f"all paths with at most {seen.faults_done} faults, and some with up to {seen.faults}"
+            else f"all paths with at most {_count(seen.faults_done, 'fault')}, and some with up to {seen.faults}"
         )
         return f"stopped at a limit ({size}): explored were {done}; {seen.waiting} states more were reached, {calls}"
 

@@ -31,6 +31,7 @@ from sagafsm.store import (
     StoredSaga,
     Worker,
 )
+from sagafsm.supports import Permit
 
 from ..queries import Queries
 from ..tables import Tables
@@ -38,6 +39,7 @@ from .batch import Batch
 from .claims import Claims
 from .connection import Connection, make_engine
 from .health import durability, refuse_network
+from .limits import Limits
 from .lock import FileLock
 from .options import Options
 from .records import pack, read_bytes, read_events, read_saga, unpack
@@ -75,6 +77,7 @@ class SQLiteStore:
         self._reader_thread: ConnectionThread | None = None
         self._appends = Writer(QUERIES, clock)
         self._claims = Claims(QUERIES)
+        self._limits = Limits(QUERIES)
         self._schema = Schema(QUERIES)
         self._lock = FileLock(f"{options.path}.lock", options.timeout) if options.needs_lock else None
         self._engine = make_engine(options)
@@ -309,6 +312,27 @@ class SQLiteStore:
                 return self._reader.cursor().execute(QUERIES[name], values).fetchall()
 
         return self._read(job)
+
+    # --- permits ---
+
+    async def acquire(self, permits: Sequence[Permit]) -> Sequence[float]:
+        def job() -> list[float]:
+            with self._writer.transaction() as cursor:
+                return self._limits.acquire(cursor, self._clock(), permits)
+
+        return await self._write(job)
+
+    async def give_back(self, worker_id: str, tokens: Sequence[str]) -> None:
+        def job() -> None:
+            with self._writer.transaction() as cursor:
+                self._limits.give_back(cursor, worker_id, tokens)
+
+        await self._write(job)
+
+    # --- from another thread ---
+
+    def twin(self) -> SQLiteStore | None:
+        return None if self.options.path is None else SQLiteStore(self.options, clock=self._clock)
 
     # --- wake-ups ---
 

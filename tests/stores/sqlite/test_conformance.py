@@ -3,11 +3,11 @@
 import pytest
 
 from sagafsm.testing.appends import create
-from sagafsm.testing.conformance import StoreConformance, WakeupConformance
+from sagafsm.testing.conformance import LimitsConformance, StoreConformance, TwinConformance, WakeupConformance
 from sagafsm_sql import SQLStore
 
 
-class TestSQLiteFile(StoreConformance, WakeupConformance):
+class TestSQLiteFile(StoreConformance, WakeupConformance, LimitsConformance, TwinConformance):
     options = ""
 
     @pytest.fixture
@@ -31,10 +31,14 @@ class TestSQLiteFileWithoutWal(TestSQLiteFile):
     options = "?journal_mode=DELETE"
 
 
-class TestSQLiteInMemory(StoreConformance):
+class TestSQLiteInMemory(StoreConformance, LimitsConformance):
     @pytest.fixture
     async def store(self):
         store = SQLStore.from_url("sqlite://")
         await store.setup()
         yield store
         await store.close()
+
+
+async def test_a_database_in_memory_has_no_twin():
+    assert SQLStore.from_url("sqlite://").twin() is None

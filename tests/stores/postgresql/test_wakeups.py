@@ -1,0 +1,97 @@
+"""Hints: off the way of the writes, coalesced, heard again after the connection was lost, and never needed."""
+
+import asyncio
+
+import pytest
+
+from sagafsm.testing.appends import create, follow, steady
+from sagafsm_sql import SQLStore
+
+
+async def opened(url, **options):
+    store = SQLStore.from_url(url, **options)
+    await store.setup()
+    return store
+
+
+@pytest.fixture
+async def other(url):
+    store = await opened(url, application_name="other")
+    yield store
+    await store.close()
+
+
+async def told(schemas):
+    async with schemas.connection() as connection:
+        value, called = await connection.fetchrow(f"SELECT last_value, is_called FROM {schemas.common}.saga_changes")
+        return value if called else 0
+
+
+async def test_many_changes_are_told_together(store, schemas):
+    before = await told(schemas)
+    for n in range(30):
+        await store.commit([create(f"s{n}")])
+    await store.close()
+    assert 1 <= await told(schemas) - before <= 15
+
+
+async def test_what_concerns_nobody_else_is_not_told(store, schemas):
+    before = await told(schemas)
+    await store.commit([create("s", owner="w", due_at=1.0)])
+    record = (await store.load(["s"]))["s"].record
+    await store.commit([steady(record)])
+    await store.close()
+    assert await told(schemas) == before
+
+
+async def test_a_store_does_not_hear_itself(store):
+    await store.wait_for_change(0.0)
+    await store.commit([create("s")])
+    assert not await store.wait_for_change(0.3)
+
+
+async def test_changes_are_heard_of_again_after_the_connection_was_lost(store, other, schemas):
+    assert not await store.wait_for_change(0.0)
+    for n in range(3):
+        waiting = asyncio.ensure_future(store.wait_for_change(30.0))
+        async with schemas.connection() as connection:
+            listening = store._opened.wakeups._connection
+            await asyncio.sleep(0.05)
+            assert await connection.fetchval("SELECT pg_terminate_backend($1)", listening.get_server_pid())
+        await other.commit([create(f"s{n}")])
+        async with asyncio.timeout(10):
+            assert await waiting
+        assert store._opened.wakeups._connection is not listening or listening.is_closed()
+
+
+async def test_a_change_is_heard_of_at_once_not_by_looking(store, other, monkeypatch):
+    assert not await store.wait_for_change(0.0)
+    waiting = asyncio.ensure_future(store.wait_for_change(30.0))
+    await asyncio.sleep(0.2)  # it listens and has looked
+    assert not waiting.done()
+    await other.commit([create("s")])
+    async with asyncio.timeout(5):
+        assert await waiting
+
+
+async def test_telling_that_fails_harms_nothing(store, schemas):
+    await store.commit([create("s")])
+    record = (await store.load(["s"]))["s"].record
+    async with schemas.connection() as connection:
+        await connection.execute(f"ALTER SEQUENCE {schemas.common}.saga_changes RENAME TO gone")
+        try:
+            for _ in range(3):
+                (result,) = await store.commit([follow(record)])
+                record = (await store.load(["s"]))["s"].record
+            assert record.version == 5, result
+            await store.close()
+        finally:
+            await connection.execute(f"ALTER SEQUENCE {schemas.common}.gone RENAME TO saga_changes")
+
+
+async def test_a_closed_store_has_told_what_it_wrote(store, other):
+    assert not await other.wait_for_change(0.0)
+    await store.commit([create("s")])
+    await store.close()
+    async with asyncio.timeout(5):
+        assert await other.wait_for_change(5.0)
