@@ -20,6 +20,8 @@ SIZE = 6
 class Member(Redis):
     """One server of the cluster. It gives up a master that does not answer after a second."""
 
+    name = "redis_member"
+
     settings = (
         *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-config-file", "nodes.conf"),
         *(
