@@ -2,8 +2,7 @@
 
 One document per saga, with its record and its log; majority, journalled; whatever has come while both were writing is
 the next bulk write. Where there is no ``mongod``, both run on the stand-in of the tests, and the figures say nothing
-about MongoDB: only their ratio means something. The stand-in finds a document only by an index whose keys are just
-those of the filter, so there it is given one, for both.
+about MongoDB: only their ratio means something.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from .base import Event, Rows
 
 FLUSHERS = 2
 MAJORITY = WriteConcern("majority", j=True, wtimeout=10_000)
-KEYS = [("_id", 1), ("version", 1), ("fence", 1)]
 
 Document = dict[str, Any]
 Write = InsertOne[Document] | UpdateOne
@@ -132,10 +130,9 @@ def _count(collection: Any, tail: str | None) -> Rows:
 
 @attrs.frozen
 class MongoPlace:
-    """A server; ``real``: it is MongoDB itself."""
+    """A server."""
 
     server: str
-    real: bool
     client: pymongo.MongoClient[Document]
 
     @contextmanager
@@ -143,12 +140,8 @@ class MongoPlace:
         """A database of its own, dropped afterwards."""
         unique = f"{name}-{uuid.uuid4().hex[:12]}"
         database = MongoDatabase(urlunsplit(urlsplit(self.server)._replace(path=f"/{unique}")), self.client)
-        if self.real:
-            for sagas in ("floor", "sagas"):
-                database.raw.create_collection(sagas)
-        else:
-            for sagas in ("floor", "sagas"):
-                database.raw[sagas].create_index(KEYS, unique=True)
+        for sagas in ("floor", "sagas"):
+            database.raw.create_collection(sagas)
         try:
             yield database
         finally:
@@ -160,7 +153,7 @@ def open_place(folder: Path) -> Iterator[MongoPlace]:
     """The server that ``SAGAFSM_TEST_MONGODB_URL`` names, else one that is started for the measurement."""
     if url := MongoDB.given():
         with pymongo.MongoClient[Document](url) as client:
-            yield MongoPlace(url, True, client)
+            yield MongoPlace(url, client)
         return
     with MongoDB() as server, pymongo.MongoClient[Document](server.url) as client:
-        yield MongoPlace(server.url, server.is_real, client)
+        yield MongoPlace(server.url, client)

@@ -99,9 +99,13 @@ class PostgreSQLStore:
                 await schema.bring_up_to_date(connection)
             else:
                 await schema.require(connection)
-            async with connection.transaction():  # in one piece, because a pooler may stand in between
-                await connection.fetchrow(self._queries["know_types"])
-                return await is_pooled(connection)
+            # In one piece, because a pooler may stand in between, and taken back, because the driver changes settings.
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.fetchrow(self._queries["know_types"])
+            pooled = await is_pooled(connection)
+            await transaction.rollback()
+            return pooled
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
