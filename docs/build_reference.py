@@ -53,7 +53,7 @@ PAGES = (
         "running.md",
         "Running sagas",
         "An orchestrator runs the sagas of one store, together with the orchestrators of other processes.",
-        ["Orchestrator", "SyncOrchestrator", "Handle", "Delivery", "StepOutcome", "Settings", "copy_sagas",
+        ["Orchestrator", "SyncOrchestrator", "Handle", "Delivery", "StepOutcome", "Settings", "copy_sagas", "undo_copy",
          "read_archive"],
     ),
     Page(

@@ -41,7 +41,7 @@ from .runtime.handle import Handle
 from .runtime.hooks import StepOutcome
 from .runtime.orchestrator import Orchestrator
 from .runtime.settings import Settings
-from .runtime.transfer import copy_sagas
+from .runtime.transfer import copy_sagas, undo_copy
 from .store import Store, open_store
 
 __all__ = [
@@ -101,5 +101,6 @@ __all__ = [
     "sleep",
     "step",
     "subsaga",
+    "undo_copy",
     "wait_for",
 ]

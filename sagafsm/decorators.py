@@ -232,7 +232,7 @@ class DeclaredStep(Method[S, P, R], Declared):
             compensation=_bound(self.other.undo, binder),
             **_with_limit(self.other.options, binder),
         )
-        options = {**_with_limit(self.options, binder), "when": binder.plain(self.options["when"])}
+        options: dict[str, Any] = {**_with_limit(self.options, binder), "when": binder.plain(self.options["when"])}
         return Step(
             self.step_name,
             binder.method(self.function),

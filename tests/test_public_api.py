@@ -21,7 +21,7 @@ NAMES = """
     Limit Orchestrator SyncOrchestrator Handle Delivery StepOutcome Settings Store open_store
     SagaInstance SagaState StepView StepState Event Failure Waiting
     SagaError DefinitionError DefinitionWarning InvalidInput ResultNotStorable SagaNotFound SagaConflict SagaPurged
-    SagaFinished SagaMoved copy_sagas read_archive
+    SagaFinished SagaMoved copy_sagas read_archive undo_copy
     PastPivot SagaFailed SagaStuck StoreError StoreUnavailable OutcomeUnknown StoreCorrupt StoreTooNew SettingsError
 """.split()
 

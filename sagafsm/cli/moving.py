@@ -94,7 +94,7 @@ def copy(
     Interrupted, or with sagas left, run it again: it goes on where it was. Exit code 1: something could not be copied,
     or is not the same in both; 3: live sagas are left, because workers of FROM hold them.
 
-    Public functions: sagafsm.copy_sagas and sagafsm.moving.undo_copy.
+    Public functions: sagafsm.copy_sagas and sagafsm.undo_copy.
     """
     from ..core.durations import parse_duration
     from ..runtime.transfer import copy_sagas, undo_copy

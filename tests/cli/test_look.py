@@ -210,7 +210,7 @@ def test_a_saga_that_does_not_exist(shop, command):
 @pytest.mark.parametrize(
     ("url", "code", "complaint"),
     [
-        ("sagas.db", 2, "'sagas.db' is no store URL"),
+        ("sagas.db", 2, "must be a URL such as 'sqlite:///sagas.db', got 'sagas.db'"),
         ("oracle://x", 2, "no store for 'oracle://'"),
         ("sqlite:///text.db", 7, "no SQLite database"),
         ("sqlite:///empty.db", 6, "sagafsm migrate"),

@@ -1,6 +1,7 @@
 """The page of the command line holds what the commands say of themselves."""
 
 import inspect
+import typing
 from pathlib import Path
 
 from typer.main import get_command
@@ -37,7 +38,7 @@ def describe(command, verb):
     )
     lines = [f"#### {command.name}", "", f"`{usage.strip()}`", "", f"{text.rstrip('.')}.*", ""]
     lines += [f"- `{one.metavar.strip('[]')}`: {one.help}" for one in arguments if one.help]
-    lines += [f"- {described(one)}" for one in options if one.name != "help"]
+    lines += [f"- {described(one, verb)}" for one in options if one.name != "help"]
     return "\n".join(lines).strip()
 
 
@@ -45,15 +46,18 @@ def required(option):
     return f"{option.opts[0]} {option.metavar}" if option.required else ""
 
 
-def described(option):
+def described(option, verb):
     names = [*option.opts, *option.secondary_opts]
-    value = f" {option.metavar}" if option.metavar else "" if option.is_flag else f" {kind(option)}"
+    value = f" {option.metavar}" if option.metavar else "" if option.is_flag else f" {kind(option.name, verb)}"
     default = option.default
     shown = f" Default: {getattr(default, 'value', default)}." if default is not None and not option.is_flag else ""
     shown = f" Default: {option.opts[0]}." if default is True else shown
     return f"{', '.join(f'`{name}{value}`' for name in names)}: {option.help}{shown if not option.required else ''}"
 
 
-def kind(option):
-    known = {"fail_rate": "SHARE", "format": "FORMAT"}
-    return known.get(option.name) or {"integer": "N", "float": "NUMBER", "text": "TEXT"}.get(option.type.name, "VALUE")
+def kind(name, verb):
+    if name in {"fail_rate", "format"}:
+        return {"fail_rate": "SHARE", "format": "FORMAT"}[name]
+    hint = typing.get_type_hints(verb)[name]
+    (taken, *_) = (one for one in typing.get_args(hint) or (hint,) if one is not type(None))
+    return {int: "N", float: "NUMBER", str: "TEXT"}.get(taken, "VALUE")

@@ -18,9 +18,9 @@ from sagafsm import (
     SubSaga,
     WaitFor,
     copy_sagas,
+    undo_copy,
 )
 from sagafsm.runtime.memory import MemoryStore
-from sagafsm.runtime.transfer import undo_copy
 from sagafsm.testing import VirtualLoop
 from sagafsm.testing.environment import VirtualClock
 from tests.runtime.steps import undo

@@ -5,11 +5,10 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from sagafsm import InvalidInput, copy_sagas
+from sagafsm import InvalidInput, copy_sagas, undo_copy
 from sagafsm.moving import mark_of, writing
 from sagafsm.moving.whole import log_hash, read_whole
 from sagafsm.runtime.memory import MemoryStore
-from sagafsm.runtime.transfer import undo_copy
 from sagafsm.store import Filter, Refused, Snapshot
 from sagafsm.testing.appends import KIND, create, events, finish, follow
 
