@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 MAX_TAGS = 50
+BIRTH_FENCE = 1  # of a saga that is created by who runs it
 
 
 def digest_of(definition: SagaDefinition, data: msgspec.Raw) -> str:
@@ -113,7 +114,7 @@ async def create_saga(
         engine,
         progress,
         events,
-        fence=1 if stays else 0,
+        fence=BIRTH_FENCE if stays else 0,
         owner=engine.worker_id if stays else None,
         due_at=due_at,
         now=now,
@@ -141,9 +142,9 @@ async def create_saga(
         )
     if not isinstance(result, (Committed, Duplicate)):
         raise StoreError(f"saga {saga_id} could not be created: {result}")
-    driver = Driver(engine, definition, progress, 1)
+    driver = Driver(engine, definition, progress, BIRTH_FENCE)
     if stays:
-        engine.drivers[saga_id] = driver
+        engine.drivers.setdefault(saga_id, driver)  # while the answer took its time it may have been claimed anew
     try:
         if engine.listens or parent is not None or progress.state.terminal:
             await engine.stored(driver, events)

@@ -115,8 +115,8 @@ class Engine:
 
     def renewed(self, before: float, until: float) -> None:
         """A heartbeat that was sent at ``before`` holds ``until`` then, by the store's clock. Called by any thread."""
-        if 0.0 < self._held_until < until - self.lease:
-            self.lapses += 1  # whoever claimed our sagas in between owns them now
+        if 0.0 < self._held_until <= until - self.lease:
+            self.lapses += 1  # whoever claimed our sagas in between (or at that very moment) owns them now
         self._held_until = until
         self.clock.set(until - self.lease)
         # Counted from before the request, and short of the lease: we must stop before the store thinks so.
@@ -288,7 +288,10 @@ class Engine:
         driver.abandon()
 
     def orphan(self, saga_id: str, fence: int) -> None:
-        """A saga is ours, or is about to be, and nobody drives it."""
+        """A saga is ours, or is about to be, and nobody drives it; what is known of a later grant counts."""
+        known = self.orphans.get(saga_id)
+        if known is not None and known.fence > fence:
+            return
         patience = self.settings.store_patience + self.settings.grace_period
         self.orphans[saga_id] = Orphan(fence, self.environment.monotonic() + patience)
         self.stranded.set()

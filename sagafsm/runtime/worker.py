@@ -13,8 +13,9 @@ from typing import Any
 
 from ..core import commands as c
 from ..core.errors import OutcomeUnknown, StoreError
-from ..store import Claim, Filter, StoredSaga
+from ..store import Claim, Filter, Record, StoredSaga
 from ..supports import SupportsWakeups
+from .birth import BIRTH_FENCE
 from .driver import Driver, LostOwnership
 from .engine import Engine
 from .heart import Heart
@@ -327,8 +328,13 @@ class Worker:
             engine.orphans.pop(saga_id, None)
             if stored is None or stored.record.fence != orphan.fence or stored.record.owner != engine.worker_id:
                 continue
-            if saga_id not in engine.drivers:
+            if not self._drives(stored.record):
                 await self._take_up(stored, claimed=False)
+
+    def _drives(self, record: Record) -> bool:
+        """Whether somebody here drives a saga under this grant; who drives it under an older one is about to end."""
+        driver = self._engine.drivers.get(record.saga_id)
+        return driver is not None and driver.fence == record.fence
 
     async def _find_strays(self) -> None:
         """The answer to a claim was lost: what it took is ours, and nobody else will ever drive it."""
@@ -338,8 +344,8 @@ class Worker:
             while True:
                 page = await engine.store.find(Filter(live=True), cursor=cursor, limit=PAGE)
                 for record in page.records:
-                    known = record.saga_id in engine.drivers or record.saga_id in engine.unborn
-                    if record.owner == engine.worker_id and not known:
+                    newborn = record.saga_id in engine.unborn and record.fence == BIRTH_FENCE
+                    if record.owner == engine.worker_id and not (newborn or self._drives(record)):
                         engine.orphan(record.saga_id, record.fence)
                 cursor = page.cursor
                 if cursor is None:

@@ -1,6 +1,6 @@
 """Sagas that belong to a living worker which does not know it: found and driven all the same.
 
-Both were found by the simulation, which ran whole engines on a store that loses answers.
+All were found by the simulation, which ran whole engines on a store that loses answers.
 """
 
 import asyncio
@@ -41,6 +41,19 @@ class ShowsAnOldView(LosesTheAnswerToAClaim):
         }
 
 
+class HearsLateThatItLetGo(LosesTheAnswerToAClaim):
+    """What lets a saga go is stored at once, and the answer takes its time; then the answer to a claim is lost."""
+
+    late = True
+
+    async def commit(self, batch):
+        results = await self.inner.commit(batch)
+        if self.late and any(new.owner is None for new in batch):
+            self.late = False
+            await asyncio.sleep(10)
+        return results
+
+
 class ShowsAnOwnerThatHasLetGo(Around):
     """A foreign writer reads a saga just before its owner lets it go: as it was when it was still owned."""
 
@@ -56,11 +69,13 @@ class ShowsAnOwnerThatHasLetGo(Around):
         }
 
 
-def purchase(did):
+def purchase(did, *before):
     async def pay(data):
         did("pay")
 
-    return SagaDefinition(name="purchase", steps=[WaitFor("go", signal="go"), Step("pay", pay, compensatable=False)])
+    return SagaDefinition(
+        name="purchase", steps=[*before, WaitFor("go", signal="go"), Step("pay", pay, compensatable=False)]
+    )
 
 
 @pytest.mark.parametrize("kind", [LosesTheAnswerToAClaim, ShowsAnOldView])
@@ -74,6 +89,25 @@ async def test_a_claim_whose_answer_was_lost_leaves_no_saga_behind(world, did, k
         await working.signal("lost", "go")
         assert state_of(await working.wait("lost", timeout=30)) == "completed"
     assert not store.lose
+
+
+async def test_a_claim_whose_answer_was_lost_counts_more_than_the_driver_of_an_older_one(world, did):
+    """The old driver has let the saga go and does not know yet; once it does, nobody would drive the saga."""
+
+    async def pick(data):
+        did("pick")
+
+    saga = purchase(did, Step("pick", pick, compensatable=False))
+    store = HearsLateThatItLetGo(world.store)
+    async with world.orchestrator(saga, store=store, poll_interval=1) as working:
+        await working.start(saga, saga_id="late")
+        await asyncio.sleep(1)
+        async with world.orchestrator(saga, worker=False) as outside:
+            await outside.signal("late", "go")
+        await asyncio.sleep(2)
+        assert (store.late, store.lose) == (False, False)
+        assert state_of(await working.wait("late", timeout=30)) == "completed"
+    assert did.names == ["pick", "pay"]
 
 
 async def test_a_saga_let_go_while_somebody_writes_to_it_is_taken_up_again(world, did):
