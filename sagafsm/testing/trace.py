@@ -51,6 +51,14 @@ class Appended(Entry, gc=False):
     steady: bool = False
 
 
+class Heard(Entry, gc=False):
+    """A process was answered that a saga has ended, or is no longer its to write to (``fenced``)."""
+
+    kind = "heard"
+    saga: str
+    fenced: bool = False
+
+
 class Beat(Entry, gc=False):
     """A worker's lease was set: it lives ``until`` by the store's clock. ``asked``: when it asked, by virtual time."""
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ...core.definition import SagaDefinition
 from ..laws import Broken
-from ..trace import Appended, CallBegan, CallOver, Effected, Fault
+from ..trace import Appended, CallBegan, CallOver, Effected, Fault, Heard
 from .records import Records
 
 LEASE_SHARE = 0.9 * 1.03  # what a worker counts on, and how much its clock may drift
@@ -54,7 +54,7 @@ class Calls:
         self._definitions = definitions
         self._announced: dict[tuple[str, str, str, int], list[Announced]] = {}
         self._payloads: dict[tuple[str, str, str, str], str] = {}
-        self._fenced: set[tuple[str, str]] = set()
+        self._heard: dict[tuple[str, str], Heard] = {}
         self._thawed: dict[str, float] = {}
         self._stopped: set[str] = set()
         self._over: dict[tuple[str, str, str, int], Ended] = {}
@@ -63,8 +63,6 @@ class Calls:
 
     def appended(self, entry: Appended) -> None:
         """The store decided on an append: its events announce calls."""
-        if entry.verdict == "Fenced" and self.records.held(entry.saga).process != entry.process:
-            self._fenced.add((entry.process, entry.saga))
         if entry.verdict != "Committed":
             return
         held = self.records.held(entry.saga)
@@ -85,20 +83,26 @@ class Calls:
 
     def granted(self, process: str, saga: str) -> None:
         """A saga was given to a process: whatever it was told before, it may go on now."""
-        self._fenced.discard((process, saga))
+        self._heard.pop((process, saga), None)
+
+    def heard(self, entry: Heard) -> None:
+        """A process was told that a saga has ended, or is no longer its."""
+        held = self.records.held(entry.saga)
+        if held.terminal or (entry.fenced and held.process != entry.process):
+            self._heard.setdefault((entry.process, entry.saga), entry)
 
     def began(self, entry: CallBegan) -> None:
         """A call began."""
         saga, process = entry.saga, entry.process
-        held = self.records.held(saga)
         if process in self._stopped:
             _broken("F9 what was stopped has stopped", f"{entry}")
         if entry.role != "child":
             self._consume(entry)
-        if held.terminal and not self._just_thawed(entry):
-            _broken("S1 no call after the end", f"{entry}")
-        if (process, saga) in self._fenced:
-            _broken("F6 who is fenced off stops", f"{entry}")
+        # A call that was announced before the end, or the next grant, may begin until its process hears of that.
+        heard = self._heard.get((process, saga))
+        if heard is not None and heard.at < entry.at and not self._just_thawed(entry):
+            law = "F6 who is fenced off stops" if heard.fenced else "S1 no call after the end"
+            _broken(law, f"{entry}, told at {heard.at}")
         asked, ttl = self.records.asked.get(process, (None, 0.0))
         if asked is not None and entry.at > asked + ttl * LEASE_SHARE and not self._just_thawed(entry):
             _broken("F5 no call without a lease", f"{entry}: the lease was asked for at {asked} for {ttl} s")

@@ -97,7 +97,7 @@ INVARIANTS: Mapping[str, Invariant] = _all(
     ("V3", "what a newer version wrote is refused, not dropped", "judging.logs.follow"),
     ("D1", "what is stored comes back as it was", "checker.LogChecker.see"),
     ("D2", "one saga that cannot be read holds up no other", "judging.logs.follow"),
-    ("R1", "purged is only what ended long enough ago", "judging.records.Records.purged"),
+    ("R1", "purged is only what ended long enough ago", "judging.records.Records.purge"),
     ("V-L1", "when nothing is broken any more every saga ends, or says what a person must do",
      "simulation.run.Run._not_settled checker.check_awake"),
     ("V-L2", "no wake-up is lost", "simulation.run.Run.play checker.check_awake"),

@@ -6,7 +6,7 @@ invariant is broken. What cannot be judged by the evidence at hand is left out, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -23,6 +23,7 @@ from ..trace import (
     Effected,
     Fault,
     Granted,
+    Heard,
     Purged,
     Released,
     Retired,
@@ -64,7 +65,7 @@ def judge(evidence: Evidence) -> Verdict:
         verdict.standing[saga] = progress
         _note(verdict.reached, entries[saga], progress)
     if evidence.effects is not None and evidence.quiescent:
-        _judge_effects(evidence, verdict)
+        _judge_effects(evidence, verdict, records.purged_as)
     answers.starts_are_kept(evidence)
     answers.one_id_one_saga(evidence)
     answers.aborts_are_kept(evidence, verdict.reached)
@@ -87,6 +88,8 @@ def _follow(trace: Iterable[TraceEntry], records: Records, calls: Calls, reached
         elif isinstance(entry, Granted):
             records.granted(entry)
             calls.granted(entry.process, entry.saga)
+        elif kind is Heard:
+            calls.heard(entry)  # type: ignore[arg-type]
         elif isinstance(entry, Effected):
             calls.effected(entry)
         elif isinstance(entry, Retired):
@@ -98,17 +101,17 @@ def _follow(trace: Iterable[TraceEntry], records: Records, calls: Calls, reached
         elif isinstance(entry, Released):
             records.released(entry)
         elif isinstance(entry, Purged):
-            records.purged(entry)
+            records.purge(entry)
         elif isinstance(entry, Answered) and entry.what:
             reached.add(f"{entry.verb}: {entry.what}")
 
 
-def _judge_effects(evidence: Evidence, verdict: Verdict) -> None:
+def _judge_effects(evidence: Evidence, verdict: Verdict, purged: Mapping[str, str]) -> None:
     """The net effect of every saga, once nothing is under way any more."""
     effects = evidence.effects or {}
     for saga, progress in verdict.standing.items():
         log = evidence.logs[saga]
-        of_children = [Effect(step=name) for name in logs.effects_of_children(evidence, log)]
+        of_children = [Effect(step=name) for name in logs.effects_of_children(evidence, log, purged)]
         try:
             check_net_effect(log.definition, progress, [*effects.get(saga, ()), *of_children])
         except Broken as broken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from ...core import commands as c
@@ -145,17 +146,20 @@ def steps_are_those_of_the_definition(log: Log, entries: list[Entry]) -> None:
         _broken("V2 steps are known by their names", f"{log.saga_id} was started with {first.steps}")
 
 
-def effects_of_children(evidence: Evidence, log: Log) -> list[str]:
-    """The steps whose sub-saga stands completed."""
-    return [
-        name
-        for name, spec in log.definition.steps.items()
-        if spec.child is not None and _completed(evidence.logs.get(f"{log.saga_id}:{name}"))
-    ]
+def effects_of_children(evidence: Evidence, log: Log, purged: Mapping[str, str]) -> list[str]:
+    """The steps whose sub-saga stands completed, or stood so when it was purged."""
+    found: list[str] = []
+    for name, spec in log.definition.steps.items():
+        child = f"{log.saga_id}:{name}"
+        stored = evidence.logs.get(child)
+        completed = purged.get(child) == "completed" if stored is None else _completed(stored)
+        if spec.child is not None and completed:
+            found.append(name)
+    return found
 
 
-def _completed(child: Log | None) -> bool:
-    return child is not None and bool(child.events) and child.events[-1].type == "SagaCompleted"
+def _completed(child: Log) -> bool:
+    return bool(child.events) and child.events[-1].type == "SagaCompleted"
 
 
 def _broken(law: str, problem: str) -> NoReturn:

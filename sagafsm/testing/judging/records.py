@@ -26,12 +26,17 @@ class Held:
     owner: str | None = None
     process: str = ""  # of the last grant
     version: int = 0
-    terminal: bool = False
+    state: str = ""
     ended: float = 0.0
     idle_grants: int = 0
     idle_since: float = 0.0
     events: list[NewEvent] = attrs.Factory(list[NewEvent])
     running: dict[str, str] = attrs.Factory(dict[str, str])  # step -> role of a call announced and not ended
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it has ended."""
+        return self.state in TERMINAL
 
 
 class Records:
@@ -44,6 +49,7 @@ class Records:
         self.asked: dict[str, tuple[float, float]] = {}  # process -> when it asked for its lease, for how long
         self.processes: dict[str, str] = {}  # worker -> process
         self.applied: dict[str, str] = {}
+        self.purged_as: dict[str, str] = {}  # the states of sagas that are gone
         self.faults = 0
         self.clock_jumped_back = False
 
@@ -131,7 +137,7 @@ class Records:
             held.idle_grants = 0
             if held.terminal and entry.events[0].type != "CompensationStarted":
                 _broken("S1 one terminal event, last", f"{entry.append_id} was accepted after it")
-        held.terminal = entry.state in TERMINAL
+        held.state = entry.state
         if held.terminal:
             held.ended = entry.now
         if not entry.steady:
@@ -162,7 +168,7 @@ class Records:
         if mine:
             held.owner = None
 
-    def purged(self, entry: Purged) -> None:
+    def purge(self, entry: Purged) -> None:
         """Sagas were deleted."""
         for saga in entry.sagas:
             held = self.held(saga)
@@ -171,6 +177,7 @@ class Records:
                     "R1 purge",
                     f"{saga} was purged; terminal {held.terminal}, since {held.ended}, before {entry.before}",
                 )
+            self.purged_as[saga] = held.state
             del self.sagas[saga]
             self.reached.add("a saga was purged")
 

@@ -44,68 +44,62 @@ class Front:
 
     def commit(self, batch: Sequence[Append]) -> asyncio.Future[Sequence[AppendResult]]:
         server, process = self._server, self._process
-        return server.request(lambda: server.commit(process, batch), "commit", process=process)
+        return server.request(
+            lambda: server.commit(process, batch), "commit", lambda results: server.told(process, batch, results)
+        )
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, StoredSaga]:
         server = self._server
         stale = server.faults.any_store and server.faults.strikes("read stale")
-        return await server.request(lambda: server.load(saga_ids, stale=stale), "read", process=self._process)
+        return await server.request(lambda: server.load(saga_ids, stale=stale), "read")
 
     async def events(self, saga_id: str, after: int = 0) -> Sequence[StoredEvent]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.events(saga_id, after)), "read", process=self._process)
+        return await self._server.request(lambda: done(memory.events(saga_id, after)), "read")
 
     async def find(self, where: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
         memory = self._server.memory
-        return await self._server.request(
-            lambda: done(memory.find(where, cursor=cursor, limit=limit)), "read", process=self._process
-        )
+        return await self._server.request(lambda: done(memory.find(where, cursor=cursor, limit=limit)), "read")
 
     async def claim(
         self, worker_id: str, kinds: Sequence[str], *, limit: int, saga_ids: Sequence[str] | None = None
     ) -> Claim:
         server, process = self._server, self._process
-        return await server.request(
-            lambda: server.claim(process, worker_id, kinds, limit, saga_ids), "claim", process=process
-        )
+        return await server.request(lambda: server.claim(process, worker_id, kinds, limit, saga_ids), "claim")
 
     async def release(self, saga_id: str, *, worker_id: str, fence: int) -> bool:
         server, process = self._server, self._process
-        return await server.request(
-            lambda: server.release(process, saga_id, worker_id, fence), "commit", process=process
-        )
+        return await server.request(lambda: server.release(process, saga_id, worker_id, fence), "commit")
 
     async def heartbeat(self, worker_id: str, ttl: float) -> Worker:
         server, process, asked = self._server, self._process, self._server.loop.time()
-        return await server.request(lambda: server.heartbeat(process, worker_id, ttl, asked), "beat", process=process)
+        return await server.request(lambda: server.heartbeat(process, worker_id, ttl, asked), "beat")
 
     async def workers(self) -> Sequence[Worker]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.workers()), "read", process=self._process)
+        return await self._server.request(lambda: done(memory.workers()), "read")
 
     async def retire(self, worker_id: str) -> None:
         server, process = self._server, self._process
-        await server.request(lambda: server.retire(process, worker_id), "beat", process=process)
+        await server.request(lambda: server.retire(process, worker_id), "beat")
 
     async def now(self) -> float:
-        return await self._server.request(self._server.clock, "read", process=self._process)
+        return await self._server.request(self._server.clock, "read")
 
     async def counts(self) -> Sequence[Count]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.counts()), "read", process=self._process)
+        return await self._server.request(lambda: done(memory.counts()), "read")
 
     async def purge(
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
     ) -> int:
         server, process = self._server, self._process
-        return await server.request(
-            lambda: server.purge(process, finished_before, limit, keep_ids, saga_ids), "commit", process=process
-        )
+        return await server.request(lambda: server.purge(process, finished_before, limit, keep_ids, saga_ids), "commit")
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
         memory = self._server.memory
-        await self._server.request(lambda: done(memory.save_definition(kind, shape)), "read", process=self._process)
+        await self._server.request(lambda: done(memory.save_definition(kind, shape)), "read")
 
     async def definitions(self) -> Mapping[str, bytes]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.definitions()), "read", process=self._process)
+        return await self._server.request(lambda: done(memory.definitions()), "read")

@@ -143,13 +143,12 @@ class Process:
 
     async def stop(self) -> None:
         """It is asked to leave, and leaves in good order."""
-        orchestrator = self.orchestrator
+        orchestrator, process = self.orchestrator, self.id
         if not self.up or orchestrator is None:
             return
-        process = self.id
         self._trace.add(Fault(self._loop.time(), process, "stop"))
         self.orchestrator = None
-        closing = self._loop.create_task(self._close(orchestrator), context=self._context)
+        closing = self._loop.create_task(orchestrator.close(), context=self._context)
         while not closing.done() and self.up and self.id == process:
             await asyncio.wait({closing}, timeout=1.0)
         if not closing.done():
@@ -159,9 +158,6 @@ class Process:
         self._trace.add(Fault(self._loop.time(), process, "stopped"))
         if self.id == process:
             self.up = False
-
-    async def _close(self, orchestrator: Orchestrator) -> None:
-        await orchestrator.close()
 
     # --- what can be asked of it ---
 

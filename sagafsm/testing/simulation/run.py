@@ -263,10 +263,10 @@ class Run:
         if process is None or self.faults.calm or not process.serves or process.frozen:
             return
         self.faults.struck.append("stop")
+        self.clients.busy += 1
         self.hold(self.loop.create_task(self._stop_and_start(process)))
 
     async def _stop_and_start(self, process: Process) -> None:
-        self.clients.busy += 1
         try:
             await process.stop()
         finally:

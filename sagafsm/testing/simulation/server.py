@@ -18,16 +18,31 @@ from ...core.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from ...core.lifecycle import SagaState
 from ...core.progress import Progress
 from ...runtime.memory import MemoryStore
-from ...store import Append, AppendResult, Birth, Claim, Committed, NewEvent, StoredSaga, Worker
+from ...store import (
+    Append,
+    AppendResult,
+    Birth,
+    Claim,
+    Committed,
+    Duplicate,
+    Fenced,
+    NewEvent,
+    StoredSaga,
+    Worker,
+)
 from ..environment import EPOCH
 from ..loop import PROCESS, VirtualLoop
-from ..trace import Appended, Beat, Granted, Purged, Released, Retired, Trace
+from ..trace import Appended, Beat, Granted, Heard, Purged, Released, Retired, Trace
 from .faults import Faults
 
 T = TypeVar("T")
 
 TERMINAL = frozenset(state.value for state in SagaState if state.terminal)
 SLOW = (0.05, 0.4, 2.0, 7.0)  # seconds that a slow answer takes: from a hiccup to longer than a lease
+
+
+def _ignore(answer: object) -> None:
+    """Nobody learns anything from this."""
 
 
 class Server:
@@ -56,18 +71,23 @@ class Server:
 
     # --- requests ---
 
-    def request(self, work: Callable[[], T], site: str, *, process: str) -> asyncio.Future[T]:
-        """Send a request; what goes wrong on the way is the sites' of this name ("commit", "read", …)."""
+    def request(self, work: Callable[[], T], site: str, told: Callable[[T], object] = _ignore) -> asyncio.Future[T]:
+        """Send a request; what goes wrong on the way is the sites' of this name ("commit", "read", …).
+
+        ``told`` is called with the answer when it arrives.
+        """
         loop, faults = self.loop, self.faults
         future: asyncio.Future[T] = loop.create_future()
         trouble = faults.first(_TROUBLES[site]) if faults.any_store and not faults.calm else None
         if trouble is None:
-            loop.call_soon(_serve, future, work, context=self.context)
+            loop.call_soon(_serve, future, work, told, context=self.context)
         else:
-            self._go_wrong(trouble.rpartition(" ")[2], future, work)
+            self._go_wrong(trouble.rpartition(" ")[2], future, work, told)
         return future
 
-    def _go_wrong(self, trouble: str, future: asyncio.Future[T], work: Callable[[], T]) -> None:
+    def _go_wrong(
+        self, trouble: str, future: asyncio.Future[T], work: Callable[[], T], told: Callable[[T], object]
+    ) -> None:
         loop, context = self.loop, self.context
         if trouble == "before":
             error: StoreError = StoreUnavailable("the connection was refused")
@@ -80,7 +100,7 @@ class Server:
             loop.call_later(SLOW[self.below(len(SLOW))], _serve_unseen, work, context=context)
         else:
             half = SLOW[self.below(len(SLOW))] / 2
-            loop.call_later(half, _serve_slowly, future, work, loop, half, context=context)
+            loop.call_later(half, _serve_slowly, future, work, told, loop, half, context=context)
 
     # --- what it does; each is one atomic step ---
 
@@ -109,6 +129,15 @@ class Server:
             for watcher in self.watching:
                 watcher(append)
         return results
+
+    def told(self, process: str, batch: Sequence[Append], results: Sequence[AppendResult]) -> None:
+        """A process is answered: from now on it knows which of its sagas have ended, or are no longer its."""
+        for append, result in zip(batch, results, strict=True):
+            kind = type(result)
+            if kind is Fenced:
+                self.trace.add(Heard(self.loop.time(), process, append.saga_id, True))
+            elif append.state in TERMINAL and (kind is Committed or kind is Duplicate):
+                self.trace.add(Heard(self.loop.time(), process, append.saga_id))
 
     def claim(
         self, process: str, worker: str, kinds: Sequence[str], limit: int, saga_ids: Sequence[str] | None
@@ -188,30 +217,34 @@ def done(work: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("a memory store waits for nothing")
 
 
-def _serve(future: asyncio.Future[T], work: Callable[[], T]) -> None:
+def _serve(future: asyncio.Future[T], work: Callable[[], T], told: Callable[[T], object]) -> None:
     try:
         result = work()
     except Exception as exc:
         _fail(future, exc)
     else:
         if not future.done():
+            told(result)
             future.set_result(result)
 
 
-def _serve_slowly(future: asyncio.Future[T], work: Callable[[], T], loop: VirtualLoop, back: float) -> None:
+def _serve_slowly(
+    future: asyncio.Future[T], work: Callable[[], T], told: Callable[[T], object], loop: VirtualLoop, back: float
+) -> None:
     """The request took its time, and so does the answer."""
     inner: asyncio.Future[T] = loop.create_future()
-    _serve(inner, work)
-    loop.call_later(back, _pass_on, inner, future)
+    _serve(inner, work, _ignore)
+    loop.call_later(back, _pass_on, inner, future, told)
 
 
-def _pass_on(inner: asyncio.Future[T], future: asyncio.Future[T]) -> None:
+def _pass_on(inner: asyncio.Future[T], future: asyncio.Future[T], told: Callable[[T], object]) -> None:
     error = inner.exception()
     if future.done():
         return
     if error is not None:
         future.set_exception(error)
     else:
+        told(inner.result())
         future.set_result(inner.result())
 
 
