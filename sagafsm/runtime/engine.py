@@ -29,7 +29,7 @@ from .driver import Driver
 from .environment import Environment, StoreClock
 from .family import Family
 from .hooks import Hooks, log_event
-from .invoke import Interrupted, Invoker, arguments_for, failure_of
+from .invoke import LATE, Interrupted, Invoker, arguments_for, failure_of
 from .journal import Journal
 from .memories import Memory, set_lost_aside
 from .permits import Permits
@@ -218,6 +218,8 @@ class Engine:
     ) -> c.CallEnded:
         context = driver.context(call)
         await self.hooks.before_step(context)
+        if not self.lease_holds():  # the hook took its time
+            raise Interrupted(LATE)
         ended = await self.invoker.call(
             call,
             handler,

@@ -113,8 +113,8 @@ class _InThread:
 class Invoker:
     """Calls functions; shared by all sagas of an orchestrator.
 
-    ``may_begin``: asked right before a call does. ``grace``: seconds that a cancelled call is given to end. ``limit``:
-    bytes that a result may have.
+    ``may_begin``: asked when a call has waited for its thread. ``grace``: seconds that a cancelled call is given to
+    end. ``limit``: bytes that a result may have.
     """
 
     def __init__(
@@ -153,8 +153,6 @@ class Invoker:
             positional, keywords = arguments_for(handler, definition, progress, step, context)
         except NotReadable as exc:
             return self._impossible(call, f"its arguments cannot be decoded: {exc}")
-        if not self._may_begin():
-            raise Interrupted(LATE)
         try:
             if handler.is_async and handler.timeout is None:
                 value = await function(*positional, **keywords)
