@@ -8,7 +8,7 @@ entries lie in ``saga_events``, a sealed snapshot in ``saga_snapshots``. What is
      tags?: [{k, v}, …],
      log:  names this life of the id, so that what is left of an earlier one is never taken for its own
      tail: [{seq: first number, append_id, write, events: [{type, at, data}, …]}, …]
-     sealed?: the last number that lies in saga_events;  outside?: true once anything lies in another collection
+     sealed?: the last number that lies in saga_events;  outside?: true before anything lies in another collection
      snapshot?: {version, data} or {version, sealed: true}
      write?, claim?: which call wrote an append without events, or claimed the saga, last}
 

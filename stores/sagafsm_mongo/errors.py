@@ -7,6 +7,7 @@ nobody here has heard of; so is a write that was applied but that no majority ha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,8 +41,6 @@ REFUSES = frozenset(
 
 NOT_BEGUN = frozenset(
     {
-        13,  # Unauthorized
-        18,  # AuthenticationFailed
         26,  # NamespaceNotFound
         59,  # CommandNotFound
         72,  # InvalidOptions
@@ -49,30 +48,50 @@ NOT_BEGUN = frozenset(
         115,  # CommandNotSupported
         323,  # APIStrictError
         391,  # ReauthenticationRequired
-        8000,  # AtlasError: the plan does not allow it
+        8000,  # AtlasError: wrong user, or the plan does not allow it
     }
 )
 """Codes by which the server refuses a whole command before it begins with it."""
 
-NEVER_SENT = (errors.ServerSelectionTimeoutError, errors.WaitQueueTimeoutError, errors.ConfigurationError)
+UNAUTHORIZED = 13
+UNKNOWN_USER = (11, 18)  # UserNotFound, AuthenticationFailed
+
+_AT_LENGTH = re.compile(r", Timeout: | to execute command \{|, full error: ")
 
 
 def translate(exc: BaseException, where: str, *, writing: bool) -> StoreError:
     """Our error for the driver's; ``where`` names the database. To be raised ``from exc``."""
-    said = f"{type(exc).__name__}: {exc}"
+    said = f"{type(exc).__name__}: {_short(str(exc))}"
     if isinstance(exc, InvalidBSON):
         return StoreCorrupt(f"{where}: a document cannot be read ({said}); it is left as it is")
     if isinstance(exc, errors.InvalidOperation):
         return StoreUnavailable(f"{where}: the client is closed ({said}); nothing was written")
-    if isinstance(exc, errors.OperationFailure) and exc.code in (13, 18):
+    if isinstance(exc, errors.OperationFailure) and exc.code in UNKNOWN_USER:
+        return StoreUnavailable(
+            f"{where}: the server does not know this user with this password ({said}); a user is looked up in the "
+            "database that the URL names, unless it says …?authSource=admin; nothing was written"
+        )
+    if isinstance(exc, errors.OperationFailure) and exc.code == UNAUTHORIZED:
         return StoreUnavailable(f"{where}: this user may not do that ({said}); it needs the role readWrite")
+    if isinstance(exc, errors.ConfigurationError):
+        return StoreUnavailable(f"{where} cannot be used ({said}); nothing was written")
+    if isinstance(exc, errors.ServerSelectionTimeoutError):
+        return StoreUnavailable(
+            f"{where} cannot be reached ({said}); is the server running, is there a primary, and are host, port and "
+            "tls in the URL right? Nothing was written"
+        )
     if not writing:
         return StoreUnavailable(f"{where} could not be read ({said})")
-    if isinstance(exc, NEVER_SENT) or isinstance(exc.__cause__, ConnectionRefusedError):
+    if isinstance(exc, errors.WaitQueueTimeoutError) or isinstance(exc.__cause__, ConnectionRefusedError):
         return StoreUnavailable(f"{where} cannot be reached ({said}); nothing was written")
     if isinstance(exc, errors.OperationFailure) and exc.code in NOT_BEGUN:
         return StoreUnavailable(f"{where} refuses the command ({said}); nothing was written")
     return OutcomeUnknown(f"{where}: the write may or may not have been applied ({said})")
+
+
+def _short(said: str) -> str:
+    """What the driver says, less its account of all servers, and less the command: there are sagas in it."""
+    return _AT_LENGTH.split(said, maxsplit=1)[0][:500]
 
 
 def unconfirmed(error: Mapping[str, Any], where: str) -> OutcomeUnknown:

@@ -1,4 +1,4 @@
-"""How durable an acknowledged append is, as far as the server says what it is.
+"""What the server is: whether it will do, and how durable an acknowledged append is, as far as it says so.
 
 What must stay true: nothing here needs more than the right to read; what the server will not tell is left out.
 """
@@ -8,10 +8,21 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from sagafsm.core.errors import StoreUnavailable
+from sagafsm.core.errors import SettingsError, StoreUnavailable
 from sagafsm.store import Durability
 
 from .database import Database, Document
+
+OLDEST = "4.2"
+OLDEST_PROTOCOL = 8  # its wire version: the first whose queries know the server's time
+NO_SUCH_COMMAND = 59
+
+
+async def refuse_what_is_too_old(database: Database) -> None:
+    """Raise SettingsError where the server lacks what the store needs."""
+    if (await _hello(database)).get("maxWireVersion", 0) < OLDEST_PROTOCOL:
+        version = (await database.ask({"buildInfo": 1})).get("version", "?")
+        raise SettingsError(f"{database.where}: this is MongoDB {version}, and {OLDEST} is the oldest that will do")
 
 
 async def durability(database: Database) -> Durability:
@@ -43,7 +54,9 @@ async def durability(database: Database) -> Durability:
 async def _hello(database: Database) -> Document:
     try:
         return await database.ask({"hello": 1})
-    except StoreUnavailable:
+    except StoreUnavailable as exc:
+        if getattr(exc.__cause__, "code", None) != NO_SUCH_COMMAND:
+            raise
         return await database.ask({"isMaster": 1})  # before 4.4.2
 
 

@@ -1,7 +1,7 @@
 """What can be said in a MongoDB URL: ``mongodb://host/database?replicaSet=rs0&pool_size=50``.
 
-What must stay true: a password shows in no error; what the URL says about write concern, read concern and read
-preference changes nothing; an option that nobody knows is an error.
+What must stay true: a password shows in no error, nor a piece of one that was not escaped; what the URL says about
+write concern, read concern and read preference changes nothing; an option that nobody knows is an error.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from sagafsm.core.errors import SettingsError
-from sagafsm.core.secrets import redact
+from sagafsm.core.secrets import HIDDEN, redact
 
 DATABASE = "sagafsm"
+NOT_FOR_US = ("admin", "config", "local")  # the server's own; what lies in "local" is on one member only
 PATIENCE = 10.0  # seconds to wait for a majority
 SCHEMES = ("mongodb", "mongodb+srv")
 DEFAULTS = {
@@ -52,16 +53,27 @@ class Options:
             raise SettingsError(
                 f"{shown!r} is no MongoDB URL ({exc}); write for example 'mongodb://localhost:27017/sagas'"
             ) from None
+        if parts.fragment or any("@" in part for part in (parts.path, parts.query)):
+            # One of / ? # @ stands in the password as it is: what follows it would be taken for something else.
+            raise SettingsError(
+                "in a MongoDB URL the user name and the password are to be escaped (p@ss/word: p%40ss%2Fword), as "
+                f"urllib.parse.quote_plus does; so is an @ in an option; found {_hidden(shown)!r}"
+            )
         database = unquote(parts.path.strip("/")) or DATABASE
         if not _NAME.fullmatch(database):
             raise SettingsError(
                 f"{database!r} in {shown!r} cannot be the name of a database: A-Z a-z 0-9 _ - are allowed"
             )
+        if database in NOT_FOR_US:
+            raise SettingsError(
+                f"{database!r} in {shown!r} belongs to the server; name a database of sagafsm's own, and the one that "
+                "knows the user beside it: mongodb://…/sagas?authSource=admin"
+            )
         said = parse_qsl(parts.query, keep_blank_values=True)
         options: dict[str, Any] = {}
         for name, text in said:
             if name == "pool_size":
-                options["maxPoolSize"] = int(_number(name, text, shown, least=1))
+                options["maxPoolSize"] = int(_number(name, text, shown, least=1, whole=True))
             elif name == "patience":
                 options["patience"] = _number(name, text, shown, least=0.1)
         patience = options.pop("patience", PATIENCE)
@@ -81,9 +93,15 @@ class Options:
             raise SettingsError(f"{redact(self.url)!r}: {redact(str(exc))}") from None
 
 
-def _number(name: str, text: str, shown: str, *, least: float) -> float:
+def _hidden(shown: str) -> str:
+    """What of a URL can be shown where nobody knows how far its password goes."""
+    scheme, _, rest = shown.partition("://")
+    return f"{scheme}://{HIDDEN}@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}://{HIDDEN}"
+
+
+def _number(name: str, text: str, shown: str, *, least: float, whole: bool = False) -> float:
     try:
-        value = float(text)
+        value = int(text) if whole else float(text)
     except ValueError:
         value = -1.0
     if not least <= value <= 3600:

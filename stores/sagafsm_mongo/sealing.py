@@ -1,9 +1,11 @@
 """Moves the tail of a saga's log, and its snapshot, out of the saga's document, so that the document stays small.
 
-What must stay true: first the entries are put into ``saga_events`` and the snapshot into ``saga_snapshots`` (where
-they are already, they are the same: an accepted entry never changes), then one conditional write says in the saga's
-document how far it is sealed and takes them away there. Interrupted anywhere, nothing is lost and nothing is read
-twice, and it may be begun again from the beginning. It touches neither version nor fence, so it is in nobody's way.
+What must stay true: before anything of a saga is put elsewhere its document says so (``outside``), or a purge would
+leave it behind. Then the entries are put into ``saga_events`` and the snapshot into ``saga_snapshots`` (where they are
+already, they are the same: an accepted entry never changes), and one conditional write says in the saga's document how
+far it is sealed and takes them away there. Interrupted anywhere, nothing is lost and nothing is read twice, and it may
+be begun again from the beginning. It touches neither version nor fence, so it is in nobody's way. One saga that
+cannot be sealed, whatever the reason, stops neither the task nor a commit.
 """
 
 from __future__ import annotations
@@ -65,32 +67,37 @@ class Sealer:
                 await self.seal(names)
             except StoreError as exc:
                 LOGGER.warning("the logs of %d sagas stay in their documents for now: %s", len(names), exc)
+            except Exception:
+                LOGGER.exception("the logs of %s stay in their documents: one of these is damaged", ", ".join(names))
             for name in names:
                 self._waiting.pop(name, None)
 
     async def seal(self, saga_ids: Sequence[str]) -> None:
         """Seal the tails and snapshots of these sagas."""
-        fields = {"log": 1, "tail": 1, "sealed": 1, "snapshot": 1}
+        fields = {"log": 1, "tail": 1, "sealed": 1, "snapshot": 1, "outside": 1}
         documents = await self._database.find(
             SAGAS, {"_id": {"$in": list(saga_ids)}, "tail": {"$exists": True}}, fields=fields
         )
-        entries, snapshots, updates, old = [], [], [], []
+        first, entries, snapshots, updates, old = [], [], [], [], []
         for document in documents:
             prefix = life(document)
             sealed = document.get("sealed")
-            same = {"_id": document["_id"], "log": document["log"]}
+            same = {"_id": document["_id"], "log": document.get("log")}
+            if not document.get("outside"):
+                first.append({"q": same, "u": {"$set": {"outside": True}}})
             if tail := document["tail"]:
                 entries += [{"_id": place(prefix, last_number(entry)), **entry} for entry in tail]
-                changes: Document = {"sealed": last_number(tail[-1]), "outside": True}
+                changes: Document = {"sealed": last_number(tail[-1])}
                 gone = {"tail": {"seq": {"$lte": tail[-1]["seq"]}}}
                 updates.append({"q": {**same, "sealed": sealed}, "u": {"$set": changes, "$pull": gone}})
             snapshot = document.get("snapshot", {})
             if "data" in snapshot:
                 at = place(prefix, snapshot["version"])
                 snapshots.append({"_id": at, "data": snapshot["data"]})
-                changes = {"snapshot": {"version": snapshot["version"], "sealed": True}, "outside": True}
+                changes = {"snapshot": {"version": snapshot["version"], "sealed": True}}
                 updates.append({"q": {**same, "snapshot.version": snapshot["version"]}, "u": {"$set": changes}})
                 old.append({"q": {"_id": {"$gte": prefix, "$lt": at}}, "limit": 0})
+        await self._database.write("update", SAGAS, first)
         await self._put(EVENTS, entries)
         await self._put(SNAPSHOTS, snapshots)
         reply = await self._database.write("update", SAGAS, updates)

@@ -1,8 +1,7 @@
 """MongoStore: the store protocol on MongoDB.
 
 What must stay true: every change of a saga is one conditional write to its one document, so no transaction is needed
-and a single server will do. What was begun is done to its end, also where
-its caller no longer waits for it.
+and a single server will do. What was begun is done to its end, also where its caller no longer waits for it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sagafsm.core.errors import StoreError
+from pymongo import MongoClient
+
+from sagafsm.core.errors import SettingsError, StoreError
 from sagafsm.store import (
     Append,
     AppendResult,
@@ -30,7 +31,7 @@ from .claims import Claims
 from .database import Database
 from .documents import texts
 from .finding import Finder
-from .health import durability
+from .health import durability, refuse_what_is_too_old
 from .leases import Leases
 from .limits import Limits
 from .options import DATABASE, PATIENCE, Options
@@ -80,12 +81,16 @@ class MongoStore:
     """Sagas in one MongoDB database, through a client that the caller has: ``MongoStore(client, database="shop")``.
 
     ``client``: PyMongo's ``AsyncMongoClient`` or Motor's ``AsyncIOMotorClient``; whoever made it closes it.
-    ``patience``: seconds to wait until a majority has confirmed a write; then its outcome is unknown.
+    ``patience``: seconds to wait until a majority has confirmed a write; then its outcome is unknown. Whatever write
+    concern, read concern or read preference the client has, the store says its own with every command. Raises
+    SettingsError for a client without ``async``.
     """
 
     batches = 2
 
     def __init__(self, client: Any, *, database: str = DATABASE, patience: float = PATIENCE) -> None:
+        if isinstance(client, MongoClient):
+            raise SettingsError("this client blocks the event loop; make an AsyncMongoClient of the same arguments")
         self._made: _Parts | None = _Parts(client, database, patience)
 
     @staticmethod
@@ -104,6 +109,7 @@ class MongoStore:
     async def setup(self, *, migrate: bool = True) -> None:
         """Create the indexes that are missing (``migrate=False``: raise where something is)."""
         parts = self._parts
+        await parts.to_the_end(refuse_what_is_too_old(parts.database))
         await parts.to_the_end(bring_up_to_date(parts.database) if migrate else require(parts.database))
 
     async def close(self) -> None:

@@ -27,6 +27,7 @@ from .purging import Purger
 ROUNDS = 5
 LARGEST = 16 << 20  # bytes of a document, and so of an operation
 NOT_WHOLE = Refused("a saga is created with its birth and at least one event, and its id is a text")
+PURGED = (Exists(same=True, purged=True), Exists(same=False, purged=True))
 HEAD = {
     "version": 1, "fence": 1, "digest": 1, "log": 1, "sealed": 1, "write": 1, "purged_until": 1, "left": 1,
     "tail.seq": 1, "tail.append_id": 1, "tail.write": 1,
@@ -36,7 +37,7 @@ Operations = list[tuple[int, Document]]
 
 
 class Writer:
-    """Writes appends to one database. ``written`` is told of each batch whose appends are stored."""
+    """Writes appends to one database."""
 
     def __init__(self, database: Database, purger: Purger) -> None:
         self._database = database
@@ -161,9 +162,9 @@ class Writer:
         }
         await self._add_sealed([batch[n] for n in (*taken, *unmatched)], found)
         again = [n for n in taken if not self._classify_birth(batch[n], found.get(batch[n].saga_id), n, results)]
-        expired = [found[batch[n].saga_id] for n in taken if isinstance(results[n], Exists) and results[n].purged]  # type: ignore[union-attr]
-        if expired:
-            free = await self._purger.free(expired)
+        purged = [found[batch[n].saga_id] for n in taken if results[n] in PURGED]
+        if purged:
+            free = await self._purger.free(purged)
             again += [n for n in taken if batch[n].saga_id in free]
         for n in unmatched:
             result = _what_became(batch[n], found.get(batch[n].saga_id), write)

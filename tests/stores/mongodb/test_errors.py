@@ -36,6 +36,8 @@ def caused(error, cause):
         (caused(driver.AutoReconnect("refused"), ConnectionRefusedError()), StoreUnavailable, StoreUnavailable),
         (driver.OperationFailure("not authorized", 13), StoreUnavailable, StoreUnavailable),
         (driver.OperationFailure("authentication failed", 18), StoreUnavailable, StoreUnavailable),
+        (driver.OperationFailure("bad auth", 8000), StoreUnavailable, StoreUnavailable),
+        (driver.ConfigurationError("wire version 6"), StoreUnavailable, StoreUnavailable),
         (driver.OperationFailure("no such command", 59), StoreUnavailable, StoreUnavailable),
         (driver.InvalidOperation("cannot use a client after close"), StoreUnavailable, StoreUnavailable),
         (InvalidBSON("bad"), StoreCorrupt, StoreCorrupt),
@@ -45,6 +47,26 @@ def test_each_error_of_the_driver_is_one_of_ours(error, reading, writing):
     assert type(translate(error, "MongoDB database 'x'", writing=False)) is reading
     assert type(translate(error, "MongoDB database 'x'", writing=True)) is writing
     assert "MongoDB database 'x'" in str(translate(error, "MongoDB database 'x'", writing=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (driver.OperationFailure("Authentication failed.", 18), "authSource=admin"),
+        (driver.OperationFailure("not authorized on x to execute command { insert: secret", 13), "role readWrite"),
+        (
+            driver.ServerSelectionTimeoutError("refused, Timeout: 5s, Topology Description: secret"),
+            "is there a primary",
+        ),
+        (driver.ConfigurationError("requires at least 9 (MongoDB 4.4)"), "MongoDB 4.4"),
+        (driver.OperationFailure("odd", 7, {"secret": 1}), "odd"),
+    ],
+)
+def test_an_error_says_what_to_do_and_nothing_of_what_is_stored(error, hint):
+    for writing in (True, False):
+        said = str(translate(error, "MongoDB database 'x'", writing=writing))
+        assert hint in said
+        assert "secret" not in said
 
 
 class Replying:

@@ -1,5 +1,7 @@
 """What can be said in a URL, and what is said when it is wrong."""
 
+import re
+
 import pytest
 
 from sagafsm.core.errors import SettingsError, StoreError, StoreUnavailable
@@ -45,7 +47,11 @@ def test_what_the_url_says_of_time_limits_holds():
         ("http://localhost", "is no MongoDB URL"),
         ("mongodb://localhost/a.b", "cannot be the name of a database"),
         ("mongodb://localhost/$where", "cannot be the name of a database"),
+        ("mongodb://localhost/a/b", "cannot be the name of a database"),
+        ("mongodb://localhost/admin", r"belongs to the server.*/sagas\?authSource=admin"),
+        ("mongodb://localhost/local", "belongs to the server"),
         ("mongodb://localhost/shop?pool_size=many", "pool_size='many'"),
+        ("mongodb://localhost/shop?pool_size=2.5", "pool_size='2.5'"),
         ("mongodb://localhost/shop?pool_size=0", "pool_size='0'"),
         ("mongodb://localhost/shop?patience=0", "patience='0'"),
     ],
@@ -74,11 +80,25 @@ async def test_what_the_driver_does_not_understand_is_an_error_without_the_passw
     assert "secret" not in repr(store.__dict__)
 
 
+@pytest.mark.parametrize("password", ["qx@jz/zq", "qx/jz", "77?jz", "qx?jz", "qx#jz", "qx?jz=zq", "qx@j?zq", "qxjz@"])
+@pytest.mark.parametrize("open_it", [MongoStore.from_url, open_store])
+async def test_a_password_that_was_not_escaped_is_an_error_that_shows_nothing_of_it(open_it, password):
+    with pytest.raises(SettingsError, match="escaped") as caught:
+        await open_it(f"mongodb://user:{password}@localhost/shop?retryWrites=true").setup()
+    text = f"{caught.value!r}{caught.value}"
+    assert "localhost" in text
+    assert not [piece for piece in re.split(r"[/?#@=]", password) if len(piece) > 1 and piece in text]
+
+
 async def test_a_server_that_is_not_there_is_unavailable_and_nothing_stays_open():
     store = open_store("mongodb://user:secret@127.0.0.1:1/shop?serverSelectionTimeoutMS=50")
     with pytest.raises(StoreUnavailable) as caught:
         await store.setup()
-    assert "secret" not in str(caught.value)
+    said = str(caught.value)
+    assert "secret" not in said
+    assert "is the server running, is there a primary" in said
+    assert "Topology" not in said
+    assert len(said) < 400
     assert caught.value.__cause__ is not None
     await store.close()
 

@@ -56,6 +56,26 @@ async def test_state_and_time_can_be_asked_for_by_hand(store, raw):
     assert [found["_id"] for found in raw["sagas"].find({"state": "pending"})] == ["order-123"]
 
 
+@pytest.mark.parametrize(("protocol", "version"), [(7, "4.0.28"), (6, "3.6.23")])
+async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(store, raw, protocol, version):
+    """No such server is here: only what it says of itself is replaced."""
+    ask = store._parts.database.ask
+
+    async def answer(command, *, of=None):
+        match next(iter(command)):
+            case "hello" | "isMaster":
+                return {"maxWireVersion": protocol}
+            case "buildInfo":
+                return {"version": version}
+        return await ask(command, of=of)
+
+    raw.client.drop_database(raw.name)
+    store._parts.database.ask = answer
+    with pytest.raises(SettingsError, match=rf"this is MongoDB {version}, and 4\.2 is the oldest"):
+        await store.setup()
+    assert raw.list_collection_names() == []
+
+
 @pytest.mark.parametrize(
     ("hello", "engine", "synced", "shape", "warning"),
     [

@@ -2,17 +2,18 @@
 
 import asyncio
 
+import bson
 import pytest
 
 from sagafsm.core.errors import StoreUnavailable
-from sagafsm.store import Append, Committed, Conflict, Duplicate, NewEvent, Snapshot
-from sagafsm.testing.appends import create, events, follow
+from sagafsm.store import Append, Committed, Conflict, Duplicate, Filter, NewEvent, Snapshot
+from sagafsm.testing.appends import create, events, finish, follow
 from sagafsm.testing.conformance import AppendConformance, BatchConformance, KeepConformance, RaceConformance
 from sagafsm.testing.conformance.base import commit, read, whole
 from sagafsm_mongo import MongoStore, sealing
 from tests.stores.mongodb.stumbling import Died, dying, meanwhile
 
-WRITES = 6  # no sealing of one saga takes as many
+WRITES = 7  # no sealing of one saga takes as many
 
 
 async def sealed(store):
@@ -122,6 +123,55 @@ async def test_dying_while_sealing_loses_nothing(store, raw, at, done):
     await commit(store, follow((await read(store, "s")).record, snapshot=Snapshot(version=3, data=b"{}")))
     await sealed(store)
     assert raw["saga_snapshots"].count_documents({}) == 1
+
+
+@pytest.mark.parametrize("keep", [0.0, 3600.0])
+@pytest.mark.parametrize("at", range(1, WRITES))
+async def test_what_a_dying_process_has_put_aside_goes_with_the_saga(store, raw, at, keep):
+    """It was put into the other collections before the document said so: a purge left it there for ever."""
+    appends = await grown(store, snapshot=Snapshot(version=1, data=b"{}"))
+    await sealed(store)
+    raw["sagas"].update_one({"_id": "s"}, {"$set": {"snapshot": {"version": 2, "data": "{}"}}})
+    await grown(store, "t")
+    with dying(store, at, done=True) as died:
+        try:
+            await store._parts.sealer.seal(["s", "t"])
+        except Died:
+            assert died()
+    for saga_id in "st":
+        await commit(store, finish((await read(store, saga_id)).record, at=1.0))
+    assert raw["saga_events"].count_documents({}) <= 2 * len(appends)
+    assert await store.purge(2.0, keep_ids=keep) == 2
+    left = {name: raw[name].count_documents({}) for name in ("sagas", "saga_events", "saga_snapshots")}
+    assert left == {"sagas": 2 if keep else 0, "saga_events": 0, "saga_snapshots": 0}
+
+
+async def test_a_log_may_be_larger_than_a_document(store, raw):
+    """MongoDB takes documents of 16 MB."""
+    record = await commit(store, create("s"))
+    large = NewEvent("Large", 1.0, b'"' + b"x" * (1 << 20) + b'"')
+    for _ in range(18):
+        record = await commit(store, follow(record, events=[large]))
+    await sealed(store)
+    assert len(bson.encode(raw["sagas"].find_one({"_id": "s"}))) < 3 << 20
+    stored = await read(store, "s")
+    assert [event.seq for event in stored.events] == list(range(1, 21))
+    assert stored.events[-1].data == large.data
+
+
+async def test_a_damaged_document_keeps_no_other_from_being_sealed(store, raw, often, caplog):
+    for saga_id in "ab":
+        await commit(store, create(saga_id))
+    raw["sagas"].update_one({"_id": "a"}, {"$set": {"tail": [{"events": 7}]}, "$unset": {"log": ""}})
+    records = [(await store.find(Filter())).records[n] for n in range(2)]
+    assert await store.commit([follow(record, events=events(2)) for record in records]) == [Committed(4)] * 2
+    await sealed(store)
+    assert "damaged" in caplog.text
+    records = [(await store.find(Filter())).records[n] for n in range(2)]
+    assert await store.commit([follow(record, events=events(2)) for record in records]) == [Committed(6)] * 2
+    await store._parts.sealer.seal(["b"])
+    assert raw["sagas"].find_one({"_id": "b"})["tail"] == []
+    assert (await whole(store, "b")).version == 6
 
 
 async def test_sealing_twice_at_once_changes_nothing_more(store, raw):
