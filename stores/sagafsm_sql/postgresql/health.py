@@ -8,12 +8,12 @@ from sagafsm.store import Durability
 from .driver import Connection
 from .options import Options
 
-OLDEST = 130000
+OLDEST = 140000
 """The oldest server that is known to do what is asked here."""
 
 LOOK = (
     "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'), "
-    "current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
+    "current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_is_in_recovery()"
 )
 
 
@@ -43,7 +43,7 @@ async def is_pooled(connection: Connection) -> bool:
 async def durability(connection: Connection, options: Options) -> Durability:
     """What the server is set to, and what to mend."""
     row = await connection.fetchrow(LOOK)
-    version, fsync, full_pages, default, standbys = row or ("?", "off", "off", "off", "")
+    version, fsync, full_pages, default, standbys, standby = row or ("?", "off", "off", "off", "", False)
     commit = "off" if options.durability == "relaxed" else "on" if default == "off" else default
     warnings = []
     if fsync != "on":
@@ -52,6 +52,8 @@ async def durability(connection: Connection, options: Options) -> Durability:
         warnings.append("full_page_writes is off: a crash of the machine can tear pages; set full_page_writes = on")
     if commit == "off":
         warnings.append("durability=relaxed: a crash of the server can lose what was acknowledged in the last second")
+    if standby:
+        warnings.append("this is a standby, which takes no writes: name the primary in the URL, or several hosts")
     description = (
         f"PostgreSQL {version}, fsync={fsync}, full_page_writes={full_pages}, synchronous_commit={commit} for our "
         "commits" + (f", standbys {standbys}" if standbys else "")

@@ -13,7 +13,7 @@ import attrs
 from sagafsm.core.errors import SettingsError
 from sagafsm.runtime.settings import redact
 
-OURS = ("durability", "pool_size", "prepared", "schema", "timeout")
+OURS = ("durability", "history", "pool_size", "prepared", "schema", "timeout")
 DRIVERS = (
     "application_name", "host", "krbsrvname", "passfile", "port", "service", "servicefile", "sslcert", "sslcrl",
     "sslkey", "sslmode", "sslnegotiation", "sslrootcert", "target_session_attrs",
@@ -31,7 +31,8 @@ class Options:
     ``dsn``: for the driver, secrets included. ``schema``: where the tables are; one for each namespace. ``pool_size``:
     connections, one more to listen not counted. ``durability``: ``synced``, or ``relaxed`` where the last fraction of
     a second may be lost in a crash. ``timeout``: seconds for one statement, or to connect. ``prepared``: whether the
-    server may be given prepared statements; ``auto`` finds out whether a pooler stands in between.
+    server may be given prepared statements; ``auto`` finds out whether a pooler stands in between. ``history``:
+    ``none``, or ``monthly`` where a purge moves sagas into partitions by month instead of deleting them.
     """
 
     dsn: str = attrs.field(repr=False)
@@ -41,7 +42,13 @@ class Options:
     durability: str = "synced"
     timeout: float = 10.0
     prepared: str = "auto"
+    history: str = "none"
     application_name: str = "sagafsm"
+
+    @property
+    def quoted(self) -> str:
+        """The schema as it stands in a statement: its name may be a word of SQL."""
+        return f'"{self.schema}"'
 
     def small(self) -> Options:
         """The same with as few connections as will do."""
@@ -54,7 +61,7 @@ class Options:
         try:
             parts = urlsplit(url)
             asked = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-            "," in parts.netloc or parts.port  # noqa: B018 - raises where it is no number
+            _ = "," in parts.netloc or parts.port  # raises where it is no number
         except ValueError as exc:
             raise SettingsError(
                 f"{shown!r} is no PostgreSQL URL ({exc}); write for example 'postgresql://user:password@host:5432/db'"
@@ -77,6 +84,7 @@ class Options:
             durability=_one_of("durability", options.get("durability", "synced"), ("synced", "relaxed"), shown),
             timeout=_number("timeout", options.get("timeout", 10), 0.01, 3600, shown),
             prepared=_one_of("prepared", options.get("prepared", "auto"), ("auto", "yes", "no"), shown),
+            history=_one_of("history", options.get("history", "none"), ("none", "monthly"), shown),
             application_name=str(options.get("application_name", "sagafsm")),
         )
 

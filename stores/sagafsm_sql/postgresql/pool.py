@@ -15,7 +15,7 @@ from typing import cast
 
 import asyncpg  # type: ignore[import-untyped]
 
-from sagafsm.core.errors import StoreError, StoreUnavailable
+from sagafsm.core.errors import SettingsError, StoreError, StoreUnavailable
 
 from .driver import Connection
 from .errors import DRIVER, translate
@@ -30,13 +30,16 @@ CACHED = 200  # statements that a connection keeps prepared
 async def connect(
     options: Options, *, prepared: bool, patient: bool = False, types: KnownTypes | None = None
 ) -> Connection:
-    """A new connection. ``patient``: its statements may take as long as they need. Raises StoreUnavailable."""
+    """A new connection. ``patient``: its statements may take as long as they need.
+
+    Raises StoreUnavailable, or SettingsError where the driver cannot make sense of what it is given.
+    """
     try:
         return cast(
             Connection,
             await asyncpg.connect(
                 options.dsn,
-                timeout=options.timeout,
+                timeout=options.timeout,  # pyright: ignore[reportArgumentType] - its default is an int, a float will do
                 command_timeout=None if patient else options.timeout,
                 statement_cache_size=CACHED if prepared else 0,
                 max_cached_statement_lifetime=0,
@@ -44,6 +47,8 @@ async def connect(
                 connection_class=types.connection_class if types else asyncpg.Connection,
             ),
         )
+    except asyncpg.ClientConfigurationError as exc:
+        raise SettingsError(f"{options.where} cannot be connected to: {exc}") from exc
     except DRIVER as exc:
         raise translate(exc, options.where, writing=False) from exc
 
@@ -89,7 +94,7 @@ class Pool:
                 "a store in the new process"
             )
         if self._closed:
-            raise StoreError("the store is closed")
+            raise StoreUnavailable("the store is closed; nothing was written")
         if self._room.locked():
             await self._wait_for_room()
         else:

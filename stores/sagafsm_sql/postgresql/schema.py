@@ -23,6 +23,7 @@ from .pool import connect, part
 
 META = 'CREATE TABLE {schema}.saga_meta (key text COLLATE "C" NOT NULL PRIMARY KEY, value text NOT NULL)'
 INVALID = "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
+BUILT_BY = "SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass($1)"
 PATIENCE = 600.0  # seconds to wait for another process that migrates: an index on a large table takes its time
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
 LOCK_TIMEOUT = "10s"
@@ -90,6 +91,10 @@ class Schema:
         give_up_at, pause = clock() + PATIENCE, FIRST_LOOK
         while True:
             async with connection.transaction(isolation="read_committed"):
+                # An administrator's limits are meant for the work of every day.
+                await connection.execute(
+                    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+                )
                 if await connection.fetchval(
                     "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"sagafsm {self._options.schema}"
                 ):
@@ -135,12 +140,26 @@ class Schema:
             for statement in statements(self._queries.fill(text)):
                 found = _CONCURRENTLY.search(statement)
                 name = self._queries.fill("{schema}.") + found[1] if found else ""
+                await self._wait_for_builder(connection, name)
                 # What an interrupted build leaves is an index that is kept up to date and never used.
                 if await connection.fetchval(INVALID, name):
                     await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
                 await connection.execute(statement)
         finally:
             await part(connection)
+
+    async def _wait_for_builder(self, connection: Connection, name: str) -> None:
+        """The server goes on with a build whose process was killed: to drop that index now would be a deadlock."""
+        clock = asyncio.get_running_loop().time
+        give_up_at, pause = clock() + PATIENCE, FIRST_LOOK
+        while pid := await connection.fetchval(BUILT_BY, name):
+            if clock() > give_up_at:
+                raise StoreUnavailable(
+                    f"process {pid} of {self._options.where} has been building {name} for {PATIENCE:g} s, for somebody "
+                    "who is gone; look for what it waits for in pg_stat_activity, or SELECT pg_terminate_backend(pid)"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_LOOK)
 
 
 def statements(text: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from sagafsm.core.errors import StoreError
+from sagafsm.core.errors import StoreUnavailable
 from sagafsm.cursor import make_cursor
 from sagafsm.store import (
     Append,
@@ -58,7 +58,7 @@ class PostgreSQLStore:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.batches = min(LANES, options.pool_size // 2)
-        self._queries = Queries("postgresql", schema=options.schema)
+        self._queries = Queries("postgresql", schema=options.quoted)
         self._finder = Finder(options.schema)
         self._opening = asyncio.Lock()
         self._opened: _Opened | None = None
@@ -114,7 +114,7 @@ class PostgreSQLStore:
 
     def _ready(self) -> _Opened:
         if self._opened is None:
-            raise StoreError("the store is not open; call setup() first")
+            raise StoreUnavailable("the store is not open: call setup() first; nothing was written")
         return self._opened
 
     async def check(self) -> Durability:
@@ -144,11 +144,13 @@ class PostgreSQLStore:
     async def purge(
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
     ) -> int:
+        """As :meth:`sagafsm.store.Store.purge` says; with ``history=monthly`` they are in the history from then on."""
         named = None if saga_ids is None else list(saga_ids)
+        way = "shelve" if self.options.history == "monthly" else "purge"
         gone = 0
         while gone < limit:
             at_once = min(limit - gone, PURGE_AT_ONCE)
-            now_gone = await self._write("purge", float(finished_before), at_once, float(keep_ids), named)
+            now_gone = await self._write(way, float(finished_before), at_once, float(keep_ids), named)
             gone += now_gone
             if now_gone < at_once:
                 break

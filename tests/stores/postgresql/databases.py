@@ -8,7 +8,7 @@ import asyncpg
 
 TABLES = (
     "sagas", "saga_log", "saga_snapshots", "saga_tags", "saga_definitions", "saga_permits", "saga_limits",
-    "saga_workers", "saga_purged", "saga_counts", "saga_count_changes",
+    "saga_workers", "saga_purged", "saga_counts", "saga_count_changes", "saga_history",
 )  # fmt: skip
 
 

@@ -79,6 +79,9 @@ SELECT {schema}.saga_fold_counts()
 -- name: purge
 SELECT {schema}.saga_purge($1, $2, $3, $4)
 
+-- name: shelve
+SELECT {schema}.saga_shelve($1, $2, $3, $4)
+
 -- name: save_definition
 INSERT INTO {schema}.saga_definitions (kind, shape) VALUES ($1, $2) ON CONFLICT (kind) DO NOTHING
 
