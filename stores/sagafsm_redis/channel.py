@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio.connection import Connection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from .errors import Lost, NotSent
 
@@ -94,9 +94,13 @@ class Channel:
             await self._finish(exc)
 
     async def _answer(self) -> Any:
+        """What the server says next; an error that it answers with is no end of the connection.
+
+        The driver takes some of those for one: then the calls behind would look as if they had never been made.
+        """
         try:
-            return await self._connection.read_response()
-        except ResponseError as exc:
+            return await self._connection.read_response(disconnect_on_error=False)
+        except (ResponseError, BusyLoadingError, AuthenticationError) as exc:
             return exc
 
     async def _finish(self, end: BaseException) -> None:

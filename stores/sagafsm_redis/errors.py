@@ -8,8 +8,10 @@ certainly not (StoreUnavailable).
 from __future__ import annotations
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
@@ -40,27 +42,29 @@ HELP = {
     OutOfMemoryError: "the server has used up its 'maxmemory'; give it more, or purge finished sagas",
     ReadOnlyError: "this server is a replica, or has become one; the URL must lead to the master",
     BusyLoadingError: "the server is still reading its data after a start",
-    ClusterDownError: "the cluster does not serve all of its slots; it takes some seconds to replace a master",
     MasterDownError: "this replica has lost its master",
-    TryAgainError: "the cluster is moving these keys to another server",
+    ClusterDownError: "the cluster does not serve all of its slots; it takes some seconds to replace a master",
+    AskError: "these keys are on their way from one server of the cluster to another",
+    TryAgainError: "these keys are on their way from one server of the cluster to another",
+    ClusterCrossSlotError: "the keys of one call lie in different slots: the servers do not agree on what a slot is",
     NoScriptError: "the server forgot a script between two messages",
-    NoPermissionError: "this user may not do that (see ACL in docs/how-to/redis.md)",
-    AuthenticationError: "the server refuses the user or the password",
+    NoPermissionError: "this user may not do that; docs/how-to/redis.md names the rights that it needs",
+    AuthenticationError: "user or password are wrong or missing; the URL may name them: redis://user:password@host",
 }
 """What the server says before it has done anything, and what that means."""
 
 CODES = {
-    "MISCONF": "the server cannot write to its disk",
+    "MISCONF": "the server cannot write to its disk; see to its disk and its log",
     "NOREPLICAS": "fewer replicas are connected than 'min-replicas-to-write' asks for",
-    "BUSY": "a script of somebody's has been running for too long",
-    "CROSSSLOT": "the keys of one call lie in different slots",
+    "BUSY": "somebody's script has been running for too long; if it never ends, send SCRIPT KILL",
     "ANOTHERDB": (
         "the database is no longer the one that was opened: it was emptied, or a server without its data took over; "
         "nothing is written to it until this process is started again"
     ),
-    "ERR max number of clients": "the server has as many clients as it may ('maxclients')",
-    "ERR unknown command": "the server is too old: Redis 6.2 is needed",
-    "ERR Protocol error": "the server does not take a message of this size",
+    "max number of clients": "the server has as many clients as it may; raise its 'maxclients'",
+    "unknown command": "the server is too old, or is not Redis: Redis 6.2 or newer is needed",
+    "Protocol error": "the server does not take a message of this size",
+    "DB index is out of range": "the server has no database of this number; its 'databases' says how many it has",
 }
 
 
@@ -69,8 +73,23 @@ def refusal(exc: BaseException) -> str | None:
     for kind, meaning in HELP.items():
         if isinstance(exc, kind):
             return meaning
-    text = str(exc)
+    text = str(exc).removeprefix("ERR ")  # which the driver takes away where it knows it
     return next((meaning for code, meaning in CODES.items() if text.startswith(code)), None)
+
+
+ADVICE = {
+    "mismatch, certificate is not valid for": (
+        "the certificate is for another name: write that name in the URL, or ssl_check_hostname=no"
+    ),
+    "certificate verify failed": "name the file of the authority that signed it: ssl_ca_certs=/path/to/ca.pem",
+    "onnection reset by peer": "if this stays so: does it expect TLS? Then write 'rediss://', on a cluster 'tls=yes'",
+    "TimeoutError": "if this stays so: 'redis://' is without TLS, 'rediss://' with; which is spoken there?",
+}
+"""What may help where no connection comes about."""
+
+
+def _advice(said: str) -> str:
+    return next((f"; {advice}" for text, advice in ADVICE.items() if text in said), "")
 
 
 def translate(exc: BaseException, where: str, *, write: bool, applied: bool = False) -> StoreError:
@@ -89,7 +108,7 @@ def translate(exc: BaseException, where: str, *, write: bool, applied: bool = Fa
             f"{where}: a key holds something that sagafsm did not put there ({what}); remove or rename it"
         )
     if isinstance(exc, NotSent) and meaning is None:
-        return StoreUnavailable(f"{where} cannot be reached ({said}); nothing was written")
+        return StoreUnavailable(f"{where} cannot be reached ({said}); nothing was written{_advice(said)}")
     if meaning is not None:
         return StoreUnavailable(f"{where} refused ({said}): {meaning}; nothing was written")
     return StoreUnavailable(f"{where} could not be read ({said})")

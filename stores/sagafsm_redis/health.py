@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import attrs
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 
 from sagafsm.store import Durability
 
@@ -19,7 +19,9 @@ from .options import Options
 from .packing import pack
 from .topology import Topology
 
-SETTINGS = ("appendonly", "appendfsync", "maxmemory-policy", "min-replicas-to-write")
+SETTINGS = (
+    "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy", "min-replicas-to-write",
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -39,10 +41,10 @@ async def durability(options: Options, topology: Topology) -> Durability:
     except (NotSent, Lost) as exc:
         raise translate(exc, options.where, write=False) from (exc.__cause__ or exc)
     warnings = list(dict.fromkeys(warning for server in servers for warning in _warnings(server, options)))
-    synced = all(_fsync(server) == "always" for server in servers)
+    synced = all(_synced(server) for server in servers)
     if not synced and options.durability == "relaxed":
         warnings.insert(0, "durability=relaxed: a crash may lose the appends of the last second or more")
-    worst = next((server for server in servers if _fsync(server) != "always"), servers[0])
+    worst = next((server for server in servers if not _synced(server)), servers[0])
     description = f"Redis {worst.version}, {_shown(worst)}"
     if len(servers) > 1:
         description += f", {len(servers)} masters"
@@ -56,6 +58,9 @@ async def _ask(node: Node) -> _Server:
     *shown, info, replication = await node.call(
         [*commands, pack("INFO", "server"), pack("INFO", "replication")], len(SETTINGS) + 2
     )
+    for answer in (*shown, info):
+        if isinstance(answer, (AuthenticationError, BusyLoadingError)):
+            raise Lost from answer
     settings = None
     if not any(isinstance(answer, ResponseError) for answer in shown):
         settings = {_text(answer[0]): _text(answer[1]) for answer in shown if answer}
@@ -84,11 +89,22 @@ def _fsync(server: _Server) -> str | None:
     return server.settings.get("appendfsync") if server.settings["appendonly"] == "yes" else "off"
 
 
+def _pauses(server: _Server) -> bool:
+    """Whether nothing is synced while the log is written anew."""
+    return (server.settings or {}).get("no-appendfsync-on-rewrite") == "yes"
+
+
+def _synced(server: _Server) -> bool:
+    return _fsync(server) == "always" and not _pauses(server)
+
+
 def _shown(server: _Server) -> str:
     fsync = _fsync(server)
     if fsync is None:
         return "settings not shown"
-    return "appendonly=no" if fsync == "off" else f"appendonly=yes, appendfsync={fsync}"
+    if fsync == "off":
+        return "appendonly=no"
+    return f"appendonly=yes, appendfsync={fsync}" + (", no-appendfsync-on-rewrite=yes" if _pauses(server) else "")
 
 
 def _warnings(server: _Server, options: Options) -> Sequence[str]:
@@ -107,6 +123,11 @@ def _warnings(server: _Server, options: Options) -> Sequence[str]:
             found.append(
                 f"appendfsync is {fsync}: a loss of power loses acknowledged appends (with everysec, of about a "
                 "second); set 'appendfsync always', or say durability=relaxed if that is meant"
+            )
+        elif _pauses(server):
+            found.append(
+                "no-appendfsync-on-rewrite is yes: while the server writes its log anew, a loss of power loses "
+                "acknowledged appends; set it to 'no', or say durability=relaxed if that is meant"
             )
     policy = settings.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":

@@ -15,6 +15,8 @@ from redis.asyncio.connection import Connection
 from .channel import Channel
 from .errors import NotSent
 
+Meeting = tuple[str, int]
+
 
 class Node:
     """A server. ``seconds``: for making a connection, and for a call."""
@@ -26,6 +28,7 @@ class Node:
         self._channels: dict[str, Channel] = {}
         self._connecting = asyncio.Lock()
         self._closed = False
+        self._times = 0
 
     async def call(self, data: Sequence[bytes], answers: int, *, lane: str = "", extra: float = 0.0) -> list[Any]:
         """Send packed commands; return their answers. Raises NotSent or Lost.
@@ -36,6 +39,11 @@ class Node:
         if channel is None or channel.closed:
             channel = await self._connect(lane)
         return await channel.call(data, answers, self._seconds + extra)
+
+    @property
+    def meeting(self) -> Meeting:
+        """Changes whenever it is connected to anew: it may be another server then, or have lost something."""
+        return self.name, self._times
 
     def connection(self) -> Connection:
         """A connection for a purpose of its own, not made yet."""
@@ -48,6 +56,7 @@ class Node:
             channel = self._channels.get(lane)
             if channel is None or channel.closed:
                 channel = self._channels[lane] = await Channel.open(self._make, self._seconds)
+                self._times += lane == ""
             return channel
 
     async def hang_up(self) -> None:

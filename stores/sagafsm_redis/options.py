@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qsl, unquote, urlsplit
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import attrs
 from redis.asyncio.connection import Connection, SSLConnection
@@ -15,11 +16,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sagafsm.core.errors import SettingsError
+from sagafsm.core.secrets import redact
 
 SCHEMES = ("redis", "rediss", "redis+cluster")
 PORT = 6379
 DURABILITY = ("synced", "relaxed")
-TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+TLS = (*FILES, "ssl_cert_reqs", "ssl_check_hostname")
 KNOWN = ("durability", "partitions", "prefix", "timeout", "tls", "wait", "wait_timeout", *TLS)
 
 Address = tuple[str, int]
@@ -55,10 +58,12 @@ class Options:
         Raises SettingsError, which names what is wrong and shows no secrets.
         """
         try:
-            parts = urlsplit(url)
-            addresses = tuple(_address(place) for place in parts.netloc.rpartition("@")[2].split(","))
-        except ValueError as exc:
-            raise SettingsError(f"this is no Redis URL: {exc}; write for example 'redis://localhost:6379/0'") from exc
+            parts, addresses = _parts(url)
+        except ValueError:  # its text may hold what stands where a port should be: part of a password
+            raise SettingsError(
+                f"{redact(url)!r} is no Redis URL: its hosts or ports cannot be read; write for example "
+                "'redis://user:password@localhost:6379/0', and in user and password %2F for /, %3F for ?, %23 for #"
+            ) from None
         if parts.scheme not in SCHEMES:
             raise SettingsError(f"no Redis store for '{parts.scheme}://'; known: {', '.join(SCHEMES)}")
         given = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -86,6 +91,12 @@ class Options:
         """Whether the servers form a cluster."""
         return self.scheme == "redis+cluster"
 
+    def check_files(self) -> None:
+        """Raises SettingsError where a file that TLS needs is not there."""
+        for name, value in (self.tls or {}).items():
+            if name in FILES and not Path(str(value)).is_file():
+                raise SettingsError(f"{name}={value!r}: there is no such file")
+
     @property
     def where(self) -> str:
         """The database, for messages."""
@@ -109,6 +120,13 @@ class Options:
 
 def _text(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _parts(url: str) -> tuple[SplitResult, tuple[Address, ...]]:
+    parts = urlsplit(url)
+    if "@" in parts.path or parts.fragment:
+        raise ValueError("a password that holds / or #")
+    return parts, tuple(_address(place) for place in parts.netloc.rpartition("@")[2].split(","))
 
 
 def _address(place: str) -> Address:

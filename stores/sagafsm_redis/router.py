@@ -12,11 +12,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
 from .errors import Lost, NotSent, TooFew, refusal, translate
 from .keys import Partition
-from .node import Node
+from .node import Meeting, Node
 from .options import Options
 from .packing import Value, pack
 from .scripts import Script
@@ -78,7 +86,11 @@ class Router:
         for attempt in range(TRIES):
             if attempt > 1:
                 await asyncio.sleep(PAUSE * attempt)
-            groups = await self._group(left, write)
+            try:
+                groups = await self._group(left)
+            except NotSent as exc:  # the others may have been carried out before
+                answers |= dict.fromkeys(left, exc)
+                break
             sending = [self._send(node, group, waits=waits) for node, group in groups.items()]
             # One server is the rule, and a task of its own would only cost it time.
             outcomes = [await sending[0]] if len(sending) == 1 else await asyncio.gather(*sending)
@@ -96,14 +108,18 @@ class Router:
             raise translate(worst, self._options.where, write=write, applied=applied) from (worst.__cause__ or worst)
         return [answers[call] for call in calls]
 
-    async def _group(self, calls: Sequence[Call], write: bool) -> dict[Node, list[Call]]:
-        groups: dict[Node, list[Call]] = {}
+    async def meetings(self, partitions: Sequence[Partition]) -> dict[Partition, Meeting]:
+        """On which connection each partition is. Raises StoreUnavailable."""
         try:
-            for call in calls:
-                node = call.asked or await self._topology.node_of(call.partition)
-                groups.setdefault(node, []).append(call)
+            return {partition: (await self._topology.node_of(partition)).meeting for partition in partitions}
         except NotSent as exc:
-            raise translate(exc, self._options.where, write=write) from exc.__cause__
+            raise translate(exc, self._options.where, write=False) from (exc.__cause__ or exc)
+
+    async def _group(self, calls: Sequence[Call]) -> dict[Node, list[Call]]:
+        groups: dict[Node, list[Call]] = {}
+        for call in calls:
+            node = call.asked or await self._topology.node_of(call.partition)
+            groups.setdefault(node, []).append(call)
         return groups
 
     async def _send(self, node: Node, calls: Sequence[Call], *, waits: bool) -> dict[Call, Any]:
@@ -131,11 +147,14 @@ class Router:
         touch = pack("SET", partition.touched, 1)
         wait = pack("WAIT", options.wait, int(options.wait_timeout * 1000))
         answers = await node.call([*data, touch, wait], len(data) + 2, lane="wait", extra=options.wait_timeout)
-        reached = answers[-1]
-        if isinstance(reached, int) and reached >= options.wait:
-            return answers[:-2]
-        few = TooFew(f"{reached} of {options.wait} replicas have the write after {options.wait_timeout:g} s")
-        return [answer if isinstance(answer, Exception) else few for answer in answers[:-2]]
+        *answers, touched, reached = answers
+        if isinstance(touched, Exception):  # the slot has just gone elsewhere: nobody knows what was waited for
+            few = TooFew(f"replicas cannot be waited for ({type(touched).__name__}: {touched})")
+        elif isinstance(reached, int) and reached >= options.wait:
+            return answers
+        else:
+            few = TooFew(f"{reached} of {options.wait} replicas have the write after {options.wait_timeout:g} s")
+        return [answer if isinstance(answer, Exception) else few for answer in answers]
 
     async def _again(self, call: Call, answer: Any) -> bool:
         """Whether the server said that the call has to be made in another way, which is then prepared."""
@@ -154,7 +173,7 @@ class Router:
     async def _look_again(self, failed: Sequence[Exception]) -> None:
         """Next time, other servers may be in charge."""
         self._topology.doubt()
-        if any(isinstance(exc, ReadOnlyError) for exc in failed):
+        if any(isinstance(exc, (ReadOnlyError, AuthenticationError)) for exc in failed):
             await self._topology.hang_up()
 
 

@@ -89,6 +89,7 @@ class RedisStore:
             if self._opened is not None:
                 return
             self._pid = os.getpid()
+            self.options.check_files()
             topology = Topology(self.options)
             router = Router(self.options, topology)
             try:
@@ -168,7 +169,8 @@ class RedisStore:
         opened, name = self._store, encode(saga_id)
         partition = opened.partitions.of(name)
         call = script(partition, RELEASE, [partition.record(name)], name, encode(worker_id), fence)
-        released = bool(await asyncio.shield(self._begin(opened.router.one(call, write=True))))
+        (answer,) = await asyncio.shield(self._begin(opened.router.all([call], write=True, replicated=True)))
+        released = bool(answer)
         if released:
             opened.hints.tell()
         return released

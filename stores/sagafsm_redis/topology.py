@@ -85,7 +85,7 @@ class Topology:
             except (NotSent, Lost) as exc:
                 problem = exc
                 continue
-            if isinstance(answer, ResponseError):
+            if isinstance(answer, Exception):
                 problem = answer
                 continue
             self._slots = _read(answer, address)

@@ -15,6 +15,7 @@ from sagafsm.store import Committed, Duplicate, Filter
 from sagafsm.supports import Permit
 from sagafsm.testing.appends import create, events, follow
 from sagafsm_redis import RedisStore
+from sagafsm_redis.errors import NotSent
 from tests.servers.redis_cluster import RedisCluster
 from tests.stores.redis.stores import beside, fresh
 
@@ -106,6 +107,28 @@ async def test_a_batch_of_which_one_part_fails_is_in_doubt_and_may_be_handed_in_
         client.hset(last.layout, "id", right)
     results = await cluster_store.commit(batch)
     assert {Committed(2), Duplicate(2)} == set(results)
+
+
+async def test_what_was_written_before_the_cluster_could_no_longer_be_asked_is_in_doubt(cluster_store):
+    """One part is written; another is sent elsewhere, and where that is nobody answers any more."""
+    router, topology = cluster_store._store.router, cluster_store._store.topology
+    await cluster_store.commit([create(f"s{n}") for n in range(40)])
+    records = [stored.record for stored in (await cluster_store.load([f"s{n}" for n in range(40)])).values()]
+    again, ask = router._again, topology._ask
+
+    async def sent_elsewhere(call, answer):
+        topology.doubt()
+        return call.partition.number == 5
+
+    async def nobody_answers():
+        raise NotSent from ConnectionError("gone")
+
+    router._again, topology._ask = sent_elsewhere, nobody_answers
+    with pytest.raises(OutcomeUnknown, match="one part of the write was applied"):
+        await cluster_store.commit([follow(record) for record in records])
+    router._again, topology._ask = again, ask
+    versions = {stored.record.version for stored in (await cluster_store.load([f"s{n}" for n in range(40)])).values()}
+    assert versions == {3}
 
 
 async def test_a_worker_without_a_lease_in_some_partition_claims_nothing(cluster_store):
@@ -223,9 +246,10 @@ async def recovered(call, *arguments):
 
 
 @pytest.mark.timeout(180)
-async def test_slots_that_move_are_followed_and_nothing_is_lost(own_cluster):
+@pytest.mark.parametrize(("partitions", "wait"), [(16, 0), (4, 1)])
+async def test_slots_that_move_are_followed_and_nothing_is_lost(own_cluster, partitions, wait):
     """MOVED, ASK and TRYAGAIN, while several write, claim and read."""
-    store = fresh(own_cluster.url, prefix="", partitions=16)
+    store = fresh(own_cluster.url, prefix="", partitions=partitions, wait=wait)
     await store.setup()
     await store.commit([create(f"s{n}", due_at=1.0) for n in range(40)])
     over = asyncio.Event()

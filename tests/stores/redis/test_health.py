@@ -35,6 +35,7 @@ async def test_a_server_that_syncs_always_is_durable(own_server):
     [
         ("appendfsync", "everysec", "set 'appendfsync always'", "appendfsync=everysec"),
         ("appendonly", "no", "set 'appendonly yes'", "appendonly=no"),
+        ("no-appendfsync-on-rewrite", "yes", "set it to 'no'", "no-appendfsync-on-rewrite=yes"),
     ],
 )
 async def test_what_loses_appends_is_named(own_server, raw, setting, value, warning, shown):
@@ -121,6 +122,28 @@ async def test_replication_that_nobody_waits_for_is_named(own_server, replica):
     found = await check(own_server.url)
     assert "'?wait=1'" in found.warnings[-1]
     assert "min-replicas-to-write is 0" in found.warnings[0]
+
+
+async def test_a_claim_counts_once_the_replica_has_it(own_server, replica):
+    """A replica that takes over would give out the same fence once more."""
+    store = fresh(own_server.url, prefix="", wait=1, wait_timeout=0.2)
+    await store.setup()
+    await store.commit([create("s", due_at=1.0), create("t", due_at=1.0)])
+    await store.heartbeat("w", 60)
+    assert len((await store.claim("w", ["Order@1"], limit=1)).sagas) == 1
+    with redis.Redis(port=replica.port) as client:
+        assert (client.hget("saga:s", "fence"), client.hget("saga:s", "owner")) == (b"2", b"w")
+        replica.pause()
+        for call in (
+            store.claim("w", ["Order@1"], limit=1),
+            store.release("s", worker_id="w", fence=2),
+        ):
+            with pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
+                await call
+        replica.resume()
+        await store.commit([create("u")])
+        assert (client.hget("saga:t", "fence"), client.hget("saga:s", "owner")) == (b"2", None)
+    await store.close()
 
 
 async def test_an_append_that_no_replica_has_is_in_doubt_until_one_has_it(own_server, replica):

@@ -47,6 +47,8 @@ def test_options_may_be_given_beside_the_url_and_come_first():
         ("redis://a,b", "for a cluster write 'redis\\+cluster://"),
         ("redis+cluster://a/1", "only database 0"),
         ("redis://a:b", "no Redis URL"),
+        ("redis://a/0#b", "no Redis URL"),
+        ("redis://[::1", "no Redis URL"),
         ("redis://a?timeout=0", "timeout='0'"),
         ("redis://a?timeout=soon", "timeout='soon'"),
         ("redis://a?wait=-1", "wait='-1'"),
@@ -70,10 +72,17 @@ def test_secrets_are_not_shown():
     assert "sesame" not in repr(options)
     assert "someone" not in repr(options)
     assert "sesame" not in options.where
-    for url in ("redis://someone:sesame@localhost:x", "redis://someone:sesame@localhost?wait=x"):
+    for url in (
+        "redis://someone:sesame@localhost:x",
+        "redis://someone:sesame@localhost?wait=x",
+        "redis://someone:sesame#street@localhost",
+        "redis://someone:sesame/street@localhost",
+        "redis://someone:sesame?street@localhost",
+    ):
         with pytest.raises(SettingsError) as found:
             Options.from_url(url)
         assert "sesame" not in str(found.value)
+        assert found.value.__cause__ is None
 
 
 def test_connections_try_nothing_twice():
