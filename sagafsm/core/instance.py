@@ -51,8 +51,8 @@ class SagaInstance:
 
     ``data`` and ``results`` are decoded to the definition's types where the reader's orchestrator knows the
     definition, else they are plain JSON values. Times are seconds since the epoch by the store's clock. ``version``
-    is the number of events in the log. ``problem`` is set where the log cannot be read; the rest then comes from the
-    record alone.
+    is the number of events in the log. ``problem`` says why a saga was set aside: its log cannot be read (then the
+    rest comes from the record alone), or lacks what was stored once.
     """
 
     def __init__(

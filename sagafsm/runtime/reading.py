@@ -13,7 +13,7 @@ from ..core.events import NULL
 from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 from ..core.progress import Progress
-from ..store import Filter, Record
+from ..store import Filter, Record, StoredSaga
 from .outside import read
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ class Reader:
         driver = self._engine.drivers.get(saga_id)
         if driver is not None:
             return driver.instance
-        stored = await read(self._engine, saga_id)
-        return self._engine.instance(self._engine.progress_of(stored))
+        return self._instance(await read(self._engine, saga_id))
+
+    def _instance(self, stored: StoredSaga) -> SagaInstance:
+        """Where a saga was set aside, the log may be readable (again) and does not say so."""
+        progress = self._engine.progress_of(stored)
+        return SagaInstance(progress, self._engine.definitions.get(progress.kind), problem=stored.record.problem)
 
     async def find(self, where: Filter, limit: int | None) -> AsyncIterator[SagaInstance]:
         """Page through what matches; a saga that cannot be read is shown by its record."""
@@ -56,14 +60,13 @@ class Reader:
                 return
 
     async def _instances(self, records: Sequence[Record]) -> AsyncIterator[SagaInstance]:
-        engine = self._engine
-        stored = await engine.store.load([record.saga_id for record in records])
+        stored = await self._engine.store.load([record.saga_id for record in records])
         for record in records:
             saga = stored.get(record.saga_id)
             if saga is None:
                 continue  # purged since
             try:
-                yield engine.instance(engine.progress_of(saga))
+                yield self._instance(saga)
             except StoreError as exc:
                 yield SagaInstance(_from_record(record), problem=str(exc))
 

@@ -78,6 +78,28 @@ async def test_an_unreadable_saga_is_set_aside_and_the_others_of_the_same_sweep_
         assert [saga async for saga in orchestrator.find(stuck=True)] == []
 
 
+async def test_a_saga_that_was_set_aside_says_so_until_somebody_retries_it_also_where_it_can_be_read(world, did, saga):
+    """Its log said nothing of it: to readers it was pending, and whoever waited for it waited for ever."""
+    async with world.orchestrator(saga, worker=False) as submitter:
+        await submitter.start(saga, "x", saga_id="bad")
+        await submitter.resume_all()
+    await world.idle()
+    old = damage(world, "bad", data=b"?")
+    async with world.orchestrator(saga) as orchestrator:
+        await asyncio.sleep(200)
+        world.store._sagas["bad"].events[1] = old
+        for found in (
+            await orchestrator.get("bad"),
+            await orchestrator.wait("bad"),
+            *[one async for one in orchestrator.find()],
+        ):
+            assert (found.stuck, found.state.value, found.version) == (True, "pending", 2)
+            assert "event 2" in found.stuck_reason
+        await orchestrator.retry("bad", actor="eve", reason="mended")
+        assert state_of(await orchestrator.wait("bad", timeout=200)) == "completed"
+        assert (await orchestrator.get("bad")).problem is None
+
+
 async def test_a_thousand_bad_sagas_do_not_starve_the_good_one(world, did, saga):
     async with world.orchestrator(saga, worker=False) as submitter:
         for n in range(1000):
