@@ -56,7 +56,7 @@ NOT_BEGUN = frozenset(
 UNAUTHORIZED = 13
 UNKNOWN_USER = (11, 18)  # UserNotFound, AuthenticationFailed
 
-_AT_LENGTH = re.compile(r", Timeout: | to execute command \{|, full error: ")
+_AT_LENGTH = re.compile(r" \(configured timeouts|, Timeout: | to execute command \{|, full error: ")
 
 
 def translate(exc: BaseException, where: str, *, writing: bool) -> StoreError:
@@ -77,8 +77,8 @@ def translate(exc: BaseException, where: str, *, writing: bool) -> StoreError:
         return StoreUnavailable(f"{where} cannot be used ({said}); nothing was written")
     if isinstance(exc, errors.ServerSelectionTimeoutError):
         return StoreUnavailable(
-            f"{where} cannot be reached ({said}); is the server running, is there a primary, and are host, port and "
-            "tls in the URL right? Nothing was written"
+            f"{where} cannot be reached ({said}); is the server running, is there a primary, and are host, port, "
+            "replicaSet and tls in the URL right? Nothing was written"
         )
     if not writing:
         return StoreUnavailable(f"{where} could not be read ({said})")

@@ -67,8 +67,13 @@ class _Parts:
         """
         task = asyncio.get_running_loop().create_task(work, name="sagafsm mongodb")
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
         return asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have been cancelled: then nobody else looks
 
     async def finish(self) -> None:
         """Wait for what is under way, and stop what runs beside it."""

@@ -1,5 +1,8 @@
 """Which of our errors becomes of each of the driver's, and of replies that this test's server does not give."""
 
+import asyncio
+import gc
+
 import pytest
 from bson.errors import InvalidBSON
 from pymongo import errors as driver
@@ -138,6 +141,26 @@ async def test_who_was_accepted_is_known_although_the_server_only_counts(store):
     batch = [follow(record, events=() if n == 2 else follow(record).events) for n, record in enumerate(records)]
     await store.commit([batch[1]])
     assert await store.commit(batch) == [Committed(3), Duplicate(3), Committed(2), Committed(3)]
+
+
+async def test_a_call_that_fails_after_its_caller_has_gone_is_no_error_that_nobody_took(store, caplog):
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def fail(*_):
+        begun.set()
+        await over.wait()
+        raise StoreUnavailable("the server is away")
+
+    store._parts.leases.workers = fail
+    call = asyncio.ensure_future(store.workers())
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    over.set()
+    await store.close()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_damaged_document_does_not_hide_the_others(store, raw):
