@@ -1,24 +1,13 @@
-"""Whatever is asked of them in whatever order, the stores answer as the memory store does."""
+"""The state machine that compares a store with the memory store finds planted bugs."""
 
 import hypothesis
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from sagafsm.testing.stateful import store_machine
-from sagafsm_sql import SQLStore
 from tests.stores.planted import appends, claims, keeping, limits, reading
 
 SETTINGS = hypothesis.settings(max_examples=60, stateful_step_count=30, deadline=None)
-
-
-async def sqlite():
-    store = SQLStore.from_url("sqlite://")
-    await store.setup()
-    return store
-
-
-TestSQLite = store_machine(sqlite).TestCase
-TestSQLite.settings = SETTINGS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from msgspec.structs import asdict, replace
 
-from ...store import Committed, Conflict, Duplicate, Exists, Fenced, NewEvent, Refused, Snapshot, Store
+from ...store import Committed, Conflict, Duplicate, Exists, Fenced, Filter, NewEvent, Refused, Snapshot, Store
 from ..appends import create, events, finish, follow, steady
 from .base import LONG, StoreTests, commit, nothing_changed, owned, read, whole
 
@@ -204,6 +204,23 @@ class AppendConformance(StoreTests):
         nasty = "'; DROP TABLE sagas; -- {$where: 1} \" % _ * ? :1 $1 \\ \n"
         record = await commit(store, create("s", correlation_id=nasty, tags={nasty: nasty}, problem=nasty))
         assert (record.correlation_id, record.tags, record.problem) == (nasty, {nasty: nasty}, nasty)
+
+    async def test_names_are_never_taken_for_commands(self, store: Store) -> None:
+        names = ("a.b@1#0f", "..", "__proto__", "_id", "-1", "0", ":", "K", "k", "null", "x" * 200)
+        for number, name in enumerate(names):
+            await store.save_definition(name, b"[%d]" % number)
+            await store.heartbeat(name, LONG)
+            tags = {f"${name}": f"${name}", f"{name}%": "*"}
+            await commit(store, create(f"s{number}", kind=name, saga_type=name, parent_id=name, tags=tags, due_at=1.0))
+        assert await store.definitions() == {name: b"[%d]" % number for number, name in enumerate(names)}
+        assert sorted(worker.worker_id for worker in await store.workers()) == sorted(names)
+        assert sorted(count.kind for count in await store.counts()) == sorted(names)
+        for number, name in enumerate(names):
+            wanted = (Filter(saga_type=name), Filter(parent_id=name), Filter(tags={f"${name}": f"${name}"}))
+            for where in wanted:
+                assert [record.saga_id for record in (await store.find(where)).records] == [f"s{number}"]
+            (saga,) = (await store.claim(name, [name], limit=10)).sagas
+            assert (saga.record.saga_id, saga.record.kind, saga.record.owner) == (f"s{number}", name, name)
 
     async def test_a_steady_append_leaves_the_rest_of_the_record_as_it_is(self, store: Store) -> None:
         await commit(store, create("s", due_at=1.5, state="compensating", stuck=True, problem="why"))

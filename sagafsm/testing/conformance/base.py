@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from ..appends import create, follow
 
 LONG = 3600.0
 OVER = -1.0  # a lease with this time to live has run out when it begins
+JUMPS = (86_400.0, -86_400.0)  # by which the clock of this process is wrong
 
 
 class StoreTests:
@@ -67,7 +71,18 @@ async def whole(store: Store, saga_id: str) -> Record:
     return record
 
 
+@contextmanager
+def wrong_clock(seconds: float) -> Iterator[None]:
+    """What this process takes for the time is wrong by so much."""
+    right, right_ns = time.time, time.time_ns
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: right() + seconds)
+        patch.setattr(time, "time_ns", lambda: right_ns() + int(seconds * 1e9))
+        yield
+
+
 __all__ = [
+    "JUMPS",
     "LONG",
     "OVER",
     "StoreTests",
@@ -79,4 +94,5 @@ __all__ = [
     "put",
     "read",
     "whole",
+    "wrong_clock",
 ]

@@ -8,9 +8,11 @@ import asyncio
 
 from msgspec.structs import replace
 
-from ...store import Append, Committed, Conflict, Duplicate, Exists, Fenced, Refused, Snapshot, Store
+from ...store import Append, Committed, Conflict, Duplicate, Exists, Fenced, NewEvent, Refused, Snapshot, Store
 from ..appends import create, events, finish, follow
 from .base import StoreTests, commit, read, whole
+
+LARGE = 17 * 1024 * 1024  # more than some databases take in one piece
 
 
 class BatchConformance(StoreTests):
@@ -69,6 +71,23 @@ class BatchConformance(StoreTests):
         assert poison.saga_id not in await store.load([poison.saga_id])
         assert (await whole(store, "a")).version == 3
         assert (await whole(store, "b")).tags == {"x": "y"}
+
+    async def test_an_append_that_is_very_large_is_kept_whole_or_refused(self, store: Store) -> None:
+        record = await commit(store, create("a"))
+        text = b'"' + b"x" * LARGE + b'"'
+        batch = [follow(record), create("large", events=[NewEvent("T", 1.0, text)]), create("b")]
+        first, large, last = await store.commit(batch)
+        assert (first, last) == (Committed(3), Committed(2))
+        assert (await whole(store, "a")).version == 3
+        assert (await whole(store, "b")).version == 2
+        if isinstance(large, Refused):
+            assert large.reason
+            assert await store.load(["large"]) == {}
+            assert list(await store.events("large")) == []
+        else:
+            assert large == Committed(1)
+            (event,) = await store.events("large")
+            assert event.data == text
 
     async def test_a_batch_may_be_handed_in_again_as_it_is(self, store: Store) -> None:
         a, b = [await commit(store, create(name)) for name in "ab"]

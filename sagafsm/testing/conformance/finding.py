@@ -123,6 +123,16 @@ class FindConformance(StoreTests):
                     break
             assert ids == [f"s{n:02}" for n in range(1, 23, 2)]
 
+    async def test_pages_go_on_through_a_second_store(self, store: Store) -> None:
+        await store.commit([create(name, created_at=1.0) for name in "abcd"])
+        first = await store.find(Filter(), limit=3)
+        second = await self.open_again(store)
+        try:
+            rest = await second.find(Filter(), cursor=first.cursor, limit=3)
+            assert ([record.saga_id for record in rest.records], rest.cursor) == (["d"], None)
+        finally:
+            await second.close()
+
     async def test_the_last_page_has_no_cursor(self, store: Store) -> None:
         await store.commit([create(name) for name in "abcd"])
         first = await store.find(Filter(), limit=2)

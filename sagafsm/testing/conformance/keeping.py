@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from msgspec.structs import replace
 
+from ...core.errors import StoreError
 from ...store import Committed, Conflict, Duplicate, Exists, Filter, Snapshot, Store
 from ..appends import KIND, create, finish, follow
-from .base import LONG, StoreTests, commit, put, read
+from .base import JUMPS, LONG, StoreTests, commit, put, read, wrong_clock
+from .calls import calls_of
 
 
 class KeepConformance(StoreTests):
@@ -24,6 +27,15 @@ class KeepConformance(StoreTests):
 
     async def test_a_store_can_be_closed_twice(self, store: Store) -> None:
         await store.close()
+        await store.close()
+
+    async def test_a_closed_store_goes_on_or_raises_a_store_error(self, store: Store) -> None:
+        calls = [(call, await call.begin(store, f"c{number}")) for number, call in enumerate(calls_of(store))]
+        await store.close()
+        for call, about in calls:
+            with suppress(StoreError):
+                async with asyncio.timeout(self.patience):
+                    await call.make(store, about)
         await store.close()
 
     async def test_what_is_stored_survives_closing(self, store: Store) -> None:
@@ -159,6 +171,16 @@ class KeepConformance(StoreTests):
         assert await store.purge(1e12, keep_ids=LONG) == 1
         assert await store.commit([append]) == [Exists(same=False, purged=True)]
         assert await store.commit([create("s", digest="two")]) == [Exists(same=True, purged=True)]
+
+    async def test_how_long_an_id_stays_taken_is_counted_by_the_clock_of_the_store(self, store: Store) -> None:
+        for number, jump in enumerate(JUMPS):
+            ended = create(f"s{number}", state="completed", finished_at=1.0)
+            await store.commit([ended])
+            with wrong_clock(jump):
+                free_at = await store.now() + LONG
+                assert await store.purge(2.0, keep_ids=LONG) == 1
+            taken = Exists(same=True, purged=True) if await store.now() < free_at else Committed(2)
+            assert await store.commit([replace(ended, append_id="another")]) == [taken]
 
     async def test_a_purged_id_does_not_harm_its_neighbours(self, store: Store) -> None:
         await store.commit([create("gone", state="completed", finished_at=1.0)])

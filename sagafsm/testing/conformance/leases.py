@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ...store import Store, Worker
-from ..appends import KIND, finish
-from .base import LONG, OVER, StoreTests, commit, owned, put, read
+from ..appends import KIND, create, finish
+from .base import JUMPS, LONG, OVER, StoreTests, commit, owned, put, read, wrong_clock
 
 
 class LeaseConformance(StoreTests):
@@ -17,6 +19,27 @@ class LeaseConformance(StoreTests):
         worker = await store.heartbeat("w", 100.0)
         assert worker.worker_id == "w"
         assert earlier + 100 <= worker.until <= await store.now() + 100
+
+    async def test_leases_and_due_times_follow_the_clock_of_the_store_and_no_other(self, store: Store) -> None:
+        """The clock of this process jumps by a day: what counts is what ``now`` says."""
+        for number, jump in enumerate(JUMPS):
+            kind, alive, dead = f"K{number}@1", f"alive{number}", f"dead{number}"
+            until = {f"held{number}": (await store.heartbeat(alive, LONG)).until}
+            until[f"left{number}"] = (await store.heartbeat(dead, OVER)).until
+            until[f"later{number}"] = due_at = await store.now() + LONG
+            await store.commit(
+                [
+                    create(f"held{number}", kind=kind, owner=alive, due_at=due_at - LONG - 100),
+                    create(f"left{number}", kind=kind, owner=dead, due_at=due_at - LONG - 100),
+                    create(f"later{number}", kind=kind, due_at=due_at),
+                ]
+            )
+            with wrong_clock(jump):
+                worker = await store.heartbeat(f"w{number}", LONG)
+                assert worker.until - await store.now() == pytest.approx(LONG, abs=60)
+                claim = await store.claim(f"w{number}", [kind], limit=10)
+            free = [saga_id for saga_id, at in until.items() if at <= claim.now]
+            assert sorted(saga.record.saga_id for saga in claim.sagas) == sorted(free)
 
     async def test_each_heartbeat_renews_the_lease(self, store: Store) -> None:
         await store.heartbeat("w", OVER)

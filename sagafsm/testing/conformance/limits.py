@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ...store import Store
 from ...supports import Permit, SupportsLimits
-from .base import LONG, OVER, StoreTests
+from .base import JUMPS, LONG, OVER, StoreTests, wrong_clock
 
 RARELY = 1 / LONG  # grants per second
 RACERS = 8
@@ -128,6 +128,17 @@ class LimitsConformance(StoreTests):
         async with asyncio.timeout(20):
             for token in "bcd":
                 await self._until_granted(store, token, name="limit", rate=fast)
+
+    async def test_rates_follow_the_clock_of_the_store_and_no_other(self, store: Store) -> None:
+        await store.heartbeat("w", 100 * LONG)
+        for number, jump in enumerate(JUMPS):
+            name = f"limit{number}"
+            assert await ask(store, "a", name=name, rate=RARELY) == 0
+            free_at = await store.now() + LONG
+            with wrong_clock(jump):
+                wait = await ask(store, "b", name=name, rate=RARELY)
+                passed = await store.now() >= free_at
+            assert (wait == 0) == passed
 
     async def _until_granted(self, store: Store, token: str, *, name: str, rate: float) -> None:
         while wait := await ask(store, token, name=name, rate=rate):

@@ -26,7 +26,7 @@ class SagaConformance(StoreTests):
         faulty = FaultyStore(store)
         async with Orchestrator(faulty, sagas=[good, bad]) as orchestrator:
             for definition, expected in ((good, ["a", "b", "c"]), (bad, ["a", "b", "c", "undo b", "undo a"])):
-                for fault in (Fault.BEFORE, Fault.UNTOLD, Fault.LOST, Fault.LATE):
+                for fault in (Fault.BEFORE, Fault.UNTOLD, Fault.LOST, Fault.LATE, Fault.SLOW):
                     for number in range(1, COMMITS):
                         saga_id = f"{definition.name}-{fault.value}-{number}"
                         planned = faulty.plan(fault, call=number, seconds=0.03)

@@ -25,7 +25,7 @@ class WakeupConformance(StoreTests):
             waiting = asyncio.ensure_future(store.wait_for_change(30.0))
             await asyncio.sleep(0)
             await commit(second, create("s"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(self.patience):
                 assert await waiting
         finally:
             await second.close()
@@ -35,7 +35,7 @@ class WakeupConformance(StoreTests):
         second = await self.open_again(store)
         try:
             await commit(second, create("s"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(self.patience):
                 assert await store.wait_for_change(30.0)
         finally:
             await second.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 
 from msgspec.structs import replace
 
@@ -280,6 +281,43 @@ class ForgetsTheParent(MemoryStore):
     def _write(self, saga, append):
         saga.record = replace(saga.record, parent_id=None)
         return super()._write(saga, append)
+
+
+@planted("test_an_append_that_is_very_large_is_kept_whole_or_refused")
+class CutsOff(MemoryStore):
+    """A column has its length."""
+
+    def _write(self, saga, append):
+        events = [replace(event, data=event.data[: 1 << 24]) for event in append.events]
+        return super()._write(saga, replace(append, events=events))
+
+
+@planted("test_an_append_that_is_very_large_is_kept_whole_or_refused")
+class LargeHarmsItsNeighbours(MemoryStore):
+    """Such as a driver that refuses the whole message."""
+
+    async def commit(self, batch):
+        if sum(len(event.data) for append in batch for event in append.events) > 1 << 24:
+            return [Refused("too large")] * len(batch)
+        return await super().commit(batch)
+
+
+@planted("test_names_are_never_taken_for_commands")
+class KindsArePatterns(MemoryStore):
+    """A dot stands for any character."""
+
+    async def claim(self, worker_id, kinds, *, limit, saga_ids=None):
+        wanted = re.compile("|".join(kinds))
+        kinds = [saga.record.kind for saga in self._sagas.values() if wanted.match(saga.record.kind)]
+        return await super().claim(worker_id, kinds, limit=limit, saga_ids=saga_ids)
+
+
+@planted("test_names_are_never_taken_for_commands")
+class KindsArePaths(MemoryStore):
+    """A kind is a field name of a document: what comes after a dot lies within."""
+
+    async def save_definition(self, kind, shape):
+        await super().save_definition(kind.partition(".")[0], shape)
 
 
 @planted("test_an_empty_batch_has_no_results")

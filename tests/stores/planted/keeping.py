@@ -1,6 +1,7 @@
 """Memory stores, each with one bug in its leases, in opening and closing, or in purging."""
 
 import asyncio
+import time
 
 from msgspec.structs import replace
 
@@ -33,6 +34,44 @@ class LeaseOfAnotherClock(MemoryStore):
     async def heartbeat(self, worker_id, ttl):
         worker = await super().heartbeat(worker_id, ttl)
         return Worker(worker_id, worker.until + 3600)
+
+
+class ByTheProcess(MemoryStore):
+    """A store that asks the clock of its process in one place, and its own in all others."""
+
+    def asked(self):
+        own, self._clock = self._clock, lambda: time.time()  # what time.time is at that moment
+        return own
+
+
+@planted("test_leases_and_due_times_follow_the_clock_of_the_store_and_no_other")
+class ClaimsByTheProcess(ByTheProcess):
+    async def claim(self, worker_id, kinds, *, limit, saga_ids=None):
+        own = self.asked()
+        try:
+            return replace(await super().claim(worker_id, kinds, limit=limit, saga_ids=saga_ids), now=own())
+        finally:
+            self._clock = own
+
+
+@planted("test_leases_and_due_times_follow_the_clock_of_the_store_and_no_other")
+class BeatsByTheProcess(ByTheProcess):
+    async def heartbeat(self, worker_id, ttl):
+        own = self.asked()
+        try:
+            return await super().heartbeat(worker_id, ttl)
+        finally:
+            self._clock = own
+
+
+@planted("test_how_long_an_id_stays_taken_is_counted_by_the_clock_of_the_store")
+class KeepsIdsByTheProcess(ByTheProcess):
+    async def purge(self, finished_before, **options):
+        own = self.asked()
+        try:
+            return await super().purge(finished_before, **options)
+        finally:
+            self._clock = own
 
 
 @planted("test_each_heartbeat_renews_the_lease")
@@ -77,6 +116,14 @@ class SetUpEmpties(MemoryStore):
 class CloseOnce(MemoryStore):
     async def close(self):
         del self._sagas
+
+
+@planted("test_a_closed_store_goes_on_or_raises_a_store_error")
+class FallsApart(MemoryStore):
+    """What it needs is gone when it is closed, and nobody asks for that first."""
+
+    async def close(self):
+        self._sagas = None
 
 
 class ForgetsWhenClosed(MemoryStore):

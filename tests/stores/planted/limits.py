@@ -1,5 +1,7 @@
 """Memory stores, each with one bug in how it counts calls. A list of their own: limits are not part of every store."""
 
+import time
+
 import pytest
 from msgspec.structs import replace
 
@@ -191,6 +193,12 @@ class TimeStandsStill(Looked):
         if wait and permit.rate and permit.rate > 1:
             raise TimeoutError  # instead of being asked for ever
         return wait
+
+
+@planted("test_rates_follow_the_clock_of_the_store_and_no_other")
+class CountsByTheProcess(Looked):
+    def granted(self, permit, now):
+        return super().granted(permit, time.time())
 
 
 @planted("test_what_was_not_used_for_long_is_no_more_than_a_burst")

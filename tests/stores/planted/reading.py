@@ -112,6 +112,23 @@ class CursorWithoutTheId(MemoryStore):
         return Page(page.records, memory.make_cursor(page.records[-1].created_at, "zzz"))
 
 
+@planted("test_pages_go_on_through_a_second_store")
+class CursorsOfItsOwn(MemoryStore):
+    """It remembers where a page ended, as a server does with an open cursor."""
+
+    def beside(self):
+        second = type(self)()
+        second._sagas = self._sagas
+        return second
+
+    async def find(self, where, *, cursor=None, limit=100):
+        known = vars(self).setdefault("_ends", {})
+        page = await super().find(where, cursor=known.get(cursor, "") if cursor else None, limit=limit)
+        name = page.cursor and str(len(known))
+        known[name] = page.cursor
+        return Page(page.records, name)
+
+
 @planted("test_the_last_page_has_no_cursor")
 class AlwaysACursor(MemoryStore):
     async def find(self, where, *, cursor=None, limit=100):
