@@ -1,13 +1,16 @@
 """Where archives lie: a folder here, or a place that ``fsspec`` can reach (``s3://``, ``gs://``, ``az://``, …).
 
 What must stay true: when ``write`` returns, the file is there, whole and for good, under its name; before that,
-nothing is. A file is written once and never appended to, for object stores cannot do that.
+nothing is. That holds also where two write the same file at once: neither ever touches what the other has written.
+A file is written once and never appended to, for object stores cannot do that.
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,16 +43,18 @@ class LocalFolder:
 
     def write(self, name: str, data: bytes) -> None:
         target = self._path / name
-        unfinished = target.with_name(f"{name}.unfinished")
+        unfinished = target.with_name(f"{name}.{uuid.uuid4().hex}.unfinished")  # nobody else's
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            _make(self._path)
+            with unfinished.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(target)
             _sync(self._path)
         except OSError as exc:
+            with suppress(OSError):
+                unfinished.unlink()
             raise StoreUnavailable(f"the archive {target} cannot be written: {exc}; nothing was purged for it") from exc
 
     def files(self) -> list[str]:
@@ -64,6 +69,14 @@ class LocalFolder:
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
                 yield piece
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those above it, so that they are there for good."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:
