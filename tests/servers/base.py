@@ -1,7 +1,8 @@
 """One server process of a test: started on a free loopback port, killed, paused, started again, and gone at the end.
 
 What must stay true: every wait has a deadline, and what the server said last is in the error; when the object is
-closed, or this process dies in whatever way, nothing of the server runs any more and its folder is gone.
+closed, or this process dies in whatever way while the server runs, nothing of the server runs any more and its folder
+is gone; it listens on the loopback interface alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from .install import program
 HOST = "127.0.0.1"
 PATIENCE = 30.0  # seconds for a start or a stop: far more than it takes, because the machine may be busy
 ATTEMPTS = 3  # another process can take a free port before the server does
-# Ends the server's group when the pipe to this process breaks, that is, however this process ends.
-GUARD = 'read -r _; kill -s KILL -- "-$1"'
+# Ends the server's group when the pipe to this process breaks, that is, however this process ends; then removes the
+# folder, as often as the last of what the server started (PostgreSQL's are in groups of their own) still writes to it.
+GUARD = """read -r _; kill -s KILL -- "-$1"
+for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$2" 2>/dev/null && sleep 0.5 && [ ! -e "$2" ] && exit; sleep 0.5; done"""
 
 
 class Server(ABC):
@@ -223,7 +226,9 @@ class Server(ABC):
                 extra_groups=[] if user else None,
             )
         self._guard = subprocess.Popen(
-            ["sh", "-c", GUARD, "guard", str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
+            ["sh", "-c", GUARD, "guard", str(self._process.pid), str(self.folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def _came_up(self) -> bool:

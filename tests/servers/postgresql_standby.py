@@ -9,6 +9,8 @@ from .postgresql import PostgreSQL
 class Standby(PostgreSQL):
     """Follows ``primary``, which has to run when this is made. Asynchronously, unless the primary asks for more."""
 
+    name = "postgresql_standby"
+
     def __init__(self, primary: PostgreSQL) -> None:
         self.primary = primary
         super().__init__()

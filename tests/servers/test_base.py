@@ -1,11 +1,14 @@
 """The ground that tests of servers stand on: what is started comes up, can be killed, and leaves nothing behind."""
 
 import errno
+import functools
+import inspect
 import os
 import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,13 @@ from tests.servers import install, plugin
 from tests.servers.__main__ import kinds
 from tests.servers.base import HOST, Server, descendants, lives
 from tests.servers.install import NotHere, program
+from tests.servers.postgresql import PostgreSQL
+
+LOOPBACK = {
+    "0100007F",  # 127.0.0.1
+    "0000000000000000FFFF00000100007F",  # the same, of a socket that speaks IPv6 as well
+    "00000000000000000000000001000000",  # ::1
+}
 
 APT = """#!/bin/sh
 echo "$@" >> {folder}/log
@@ -109,9 +119,7 @@ def test_a_server_dies_with_the_tests(tmp_path):
             return probe.connect_ex((HOST, int(port))) == errno.ECONNREFUSED
 
     until(refuses, "it is gone")
-    (Path(folder) / "hello").unlink()
-    (Path(folder) / "server.log").unlink()
-    Path(folder).rmdir()
+    until(lambda: not Path(folder).exists(), "its folder is gone")
 
 
 def test_a_program_is_found_on_the_path_or_in_its_place_the_newest_first(tmp_path):
@@ -171,6 +179,34 @@ def test_a_shared_server_is_started_once(servers):
     assert servers.shared(Web) is servers.shared(Web)
     with servers.another(Web) as other:
         assert other.port != servers.shared(Web).port
+
+
+def listening(pid):
+    """The addresses that a process and those that it started listen on, as Linux writes them (see proc(5))."""
+    found = set()
+    for one in (pid, *descendants(pid)):
+        sockets = set()
+        for handle in Path(f"/proc/{one}/fd").glob("*"):
+            with suppress(OSError):
+                sockets.add(str(handle.readlink()))
+        for table in ("tcp", "tcp6"):
+            rows = [line.split() for line in Path(f"/proc/{one}/net/{table}").read_text().splitlines()[1:]]
+            found |= {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="only Linux says what a process listens on")
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
+def test_a_server_listens_on_the_loopback_interface_alone(servers, kind):
+    server = servers.shared(functools.partial(kind, servers.shared(PostgreSQL)) if needs_another(kind) else kind)
+    addresses = listening(server._process.pid)
+    assert addresses
+    assert addresses <= LOOPBACK
+
+
+def needs_another(kind):
+    """Whether it stands before or behind a PostgreSQL server."""
+    return any(value.default is value.empty for value in inspect.signature(kind).parameters.values())
 
 
 def test_every_kind_of_server_says_what_it_is():

@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 NAME = "sagafsm"  # of the database, unless a test takes another
 SET = "sagafsm"  # of the replica set
 ALREADY_INITIATED = 23
+JAVA, COMPILER, MAVEN = ("default-jre-headless",), ("default-jdk-headless",), ("maven",)  # packages of Debian
 FETCHING = 300  # seconds
 
 
@@ -89,7 +90,7 @@ def stand_in() -> Path:
     """The folder that holds the jars and the class of the stand-in, made where it is missing. Raises NotHere."""
     why = "no mongod on the PATH, and no SAGAFSM_TEST_MONGODB_URL"
     try:
-        program("java")
+        program("java", packages=JAVA)
     except NotHere as exc:
         raise NotHere(f"{why}; the stand-in needs Java 17: {exc}") from exc
     sources = [HERE / "pom.xml", HERE / "StandIn.java"]
@@ -99,7 +100,7 @@ def stand_in() -> Path:
     if folder.exists():
         return folder
     try:
-        maven, compiler = program("mvn"), program("javac")
+        maven, compiler = program("mvn", packages=MAVEN), program("javac", packages=COMPILER)
     except NotHere as exc:
         raise NotHere(f"{why}; the stand-in is fetched with Maven and compiled: {exc}") from exc
     cache.mkdir(parents=True, exist_ok=True)
