@@ -52,6 +52,7 @@ class VirtualLoop(SeveredLoop):
         start: float = 0.0,
         max_steps: int = 50_000_000,
     ) -> None:
+        super().__init__()
         self.steps = 0
         self.max_steps = max_steps
         self._choose = choose

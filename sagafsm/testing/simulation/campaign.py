@@ -19,6 +19,7 @@ from ..laws import Broken
 from .case import Case
 from .chance import Chance
 from .faults import PROCESS_SITES, Faults, TargetedFaults
+from .outside import CannotSimulate
 from .plan import Plan
 from .run import Run
 from .schedule import SCHEDULES
@@ -81,6 +82,8 @@ def play(plan: Plan, case: Case, *, record: bool = False, thorough: bool = True)
             plan.after(run)
     except Broken as exc:
         broken = exc
+    except CannotSimulate:
+        raise
     except Exception as exc:  # whatever went wrong, this run shows it
         broken = Broken("no error is lost", f"{type(exc).__name__}: {exc}")
         broken.__cause__ = exc

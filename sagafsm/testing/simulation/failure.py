@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .campaign import Played
 from .case import Case
 
@@ -17,8 +19,10 @@ class SimulationFailed(AssertionError):
         self.law = law
 
 
-def explain(plan: str, played: Played, *, command: str, kept_in: str | None) -> SimulationFailed:
-    """The error to raise for a failing run."""
+def explain(
+    plan: str, played: Played, *, command: str, kept_in: str | None = None, more: Sequence[str] = ()
+) -> SimulationFailed:
+    """The error to raise for a failing run. ``more``: lines for its end."""
     broken = played.broken
     law = broken.law if broken is not None else ""
     run = played.run
@@ -37,6 +41,7 @@ def explain(plan: str, played: Played, *, command: str, kept_in: str | None) -> 
     ]
     if kept_in is not None:
         parts.append(f"kept in {kept_in}: it is played first from now on")
+    parts += more
     error = SimulationFailed("\n".join(parts), played.case, law)
     error.__cause__ = broken.__cause__ if broken is not None else None
     return error

@@ -87,6 +87,7 @@ class Participants:
         self.effects: dict[str, list[Effect]] = {}
         self.keys: dict[str, str] = {}  # what became of each key: done, undone, barred, rejected
         self._later_work: dict[int, Callable[[], object]] = {}  # what is still under way
+        self.landing: set[asyncio.Task[Any]] = set()  # what arrives late and takes its time
         self._settling = False
         self.messages = 0
         self._calls = 0

@@ -171,6 +171,8 @@ class Run:
         if not self.at_rest:
             self._not_settled()
         self.world.settle()
+        if self.world.landing:
+            await asyncio.wait(self.world.landing, timeout=self.plan.quiet)
         await self._leave()
 
     async def _until(self, least: float | None, most: float) -> None:

@@ -5,11 +5,14 @@ What must stay true: what is handed back was played, and broke what the original
 
 from __future__ import annotations
 
+import time
+
 from .campaign import Played, play
 from .case import Case
 from .plan import Plan
 
 MOST_PLAYS = 400
+MOST_SECONDS = 5.0
 
 
 def law_of(played: Played) -> str:
@@ -22,13 +25,19 @@ class _Shrinking:
         self.plan = plan
         self.best = failing
         self.law = law_of(failing)
-        self.left = MOST_PLAYS
+        self._plays = 0
+        self._until = time.perf_counter() + MOST_SECONDS
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is worth the time."""
+        return self._plays < MOST_PLAYS and time.perf_counter() < self._until
 
     def fails(self, tape: bytes) -> bool:
         """Whether this tape breaks the same invariant; then it is the best so far."""
-        if self.left <= 0:
+        if not self.goes_on:
             return False
-        self.left -= 1
+        self._plays += 1
         played = play(self.plan, Case(tape=tape.rstrip(b"\0")))
         if law_of(played) != self.law:
             return False
@@ -47,7 +56,7 @@ def shrink(plan: Plan, failing: Played) -> Played:
     tape = recorded.tape.rstrip(b"\0")
     tape = _shortest(work, tape)
     size = max(1, len(tape) // 2)
-    while size >= 1 and work.left > 0:
+    while size >= 1 and work.goes_on:
         tape = _zero_blocks(work, tape, size)
         size //= 2
     return work.best
@@ -56,7 +65,7 @@ def shrink(plan: Plan, failing: Played) -> Played:
 def _shortest(work: _Shrinking, tape: bytes) -> bytes:
     """The shortest beginning that still fails, as far as halving finds it."""
     low, high = 0, len(tape)
-    while low < high and work.left > 0:
+    while low < high and work.goes_on:
         middle = (low + high) // 2
         if work.fails(tape[:middle]):
             high = middle

@@ -6,114 +6,37 @@ run fails again.
 
 from __future__ import annotations
 
-import threading
+import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import attrs
+from typing import Any
 
 from ...core.definition import SagaDefinition
 from ...core.errors import InvalidInput
 from ...core.instance import SagaInstance
+from ...core.payload import NotReadable, NotStorable, decode, encode
 from ...core.retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
+from ...core.step import StepKind
 from ...declare import definition_of
 from ...runtime.session import Definable
 from ...runtime.settings import Settings
 from ..laws import Broken
 from . import options
-from .campaign import Played, Tally, by_chance, play, run_all
-from .case import Case
-from .failure import explain
+from .campaign import by_chance
 from .faults import SITES
-from .ledger import EffectLedger
-from .plan import SETTINGS, Plan
+from .ledger import EffectLedger, Kept
+from .outside import CannotSimulate
+from .plan import ALL_WELL, SETTINGS, Plan
+from .proof import Simulation
 from .real import RealWorld
-from .regressions import keep, kept
 from .run import Run
-from .shrink import shrink
-
-T = TypeVar("T")
+from .watch import Watch
 
 LATE = ("call lost late",)
 KEPT_IN = "sagafsm_regressions"
 
-
-@attrs.define
-class Report:
-    """What the runs of a simulation came to. ``reached``: how many of them reached what, by name."""
-
-    saga: str
-    runs: int
-    seconds: float
-    reached: Mapping[str, int]
-
-    def __str__(self) -> str:
-        ends = ", ".join(
-            f"{count} {what}"
-            for what, count in sorted(self.reached.items())
-            if what.startswith(("completed", "failed"))
-        )
-        return f"{self.saga}: {self.runs} runs in {self.seconds:.1f} s, none broke anything ({ends})"
-
-
-class Simulation:
-    """A saga with everything that can go wrong around it. Made by :func:`simulate`."""
-
-    def __init__(self, plan: Plan, *, runs: int, seed: int, kept_in: Path | None) -> None:
-        self._plan = plan
-        self._runs = runs
-        self._seed = seed
-        self._kept_in = kept_in
-
-    def check(self) -> Report:
-        """Play the runs that failed before, then the others. Raises SimulationFailed for the first that breaks.
-
-        With ``--sagafsm-replay`` only that run is played.
-        """
-        return _in_a_thread(self._check)
-
-    def _check(self) -> Report:
-        named = options.replay()
-        if named is not None:
-            cases: Sequence[Case] = [Case.parse(named)]
-        else:
-            before = kept(self._kept_in, self._plan.name) if self._kept_in is not None else ()
-            cases = [
-                *(Case.parse(regression.case) for regression in before),
-                *by_chance(self._seed, options.runs(self._runs)),
-            ]
-        tally = run_all(self._plan, cases)
-        if tally.failed is not None:
-            raise self._failure(tally.failed, keep_it=named is None)
-        self._check_reached(tally, named)
-        return Report(self._plan.name, tally.runs, tally.seconds, dict(tally.reached))
-
-    def _failure(self, failed: Played, *, keep_it: bool) -> AssertionError:
-        smallest = shrink(self._plan, failed)
-        where: str | None = None
-        if self._kept_in is not None and keep_it and smallest.broken is not None:
-            where = str(keep(self._kept_in, self._plan.name, smallest.case, smallest.broken.law))
-        return explain(self._plan.name, smallest, command=options.command(str(smallest.case)), kept_in=where)
-
-    def _check_reached(self, tally: Tally, named: str | None) -> None:
-        """Runs that never got anywhere prove nothing."""
-        if named is None and tally.runs >= 200 and not any(what.startswith("completed") for what in tally.reached):
-            raise AssertionError(
-                f"simulation of {self._plan.name}: no run of {tally.runs} completed the saga, so they prove little; "
-                "does it need signals=, replies= or another input?"
-            )
-
-    def replay(self, case: str) -> str:
-        """Play one run again; its timeline. Raises SimulationFailed where it breaks something."""
-
-        def again() -> str:
-            played = play(self._plan, Case.parse(case))
-            if played.broken is not None:
-                raise explain(self._plan.name, played, command=options.command(case), kept_in=None)
-            return played.run.trace.timeline()
-
-        return _in_a_thread(again)
+After = Callable[[Mapping[str, SagaInstance]], object]
 
 
 def simulate(
@@ -129,9 +52,10 @@ def simulate(
     replies: Mapping[str, Any] | None = None,
     ledger: EffectLedger | None = None,
     before: Callable[[], object] | None = None,
-    after: Callable[[Mapping[str, SagaInstance]], object] | None = None,
+    after: After | None = None,
     without: Sequence[str] = (),
     late_effects: bool = False,
+    outside: bool = False,
     settings: Settings | None = None,
     retry: RetryPolicy | None = None,
     compensation_retry: RetryPolicy | None = None,
@@ -140,46 +64,92 @@ def simulate(
     """Run a saga thousands of times through crashes, lost answers, frozen workers, faulty stores, races and aborts.
 
     ``simulate(OrderFulfillment, order, runs=5_000).check()`` runs the real engine, with ``workers`` processes on one
-    store, and calls the real functions, on virtual time; every run is held against every invariant of the engine. A
-    failure is made as small as can be, printed with its whole story and the command that plays it again, and kept as a
-    file in ``kept_in`` (None: nowhere), to be played first from then on.
+    store, and calls the real functions, on virtual time; every run is held against every invariant of the engine, and
+    an AssertionError of a function fails it too. A failure is made as small as can be, printed with its whole story and
+    the command that plays it again, and kept as a file in the folder ``kept_in`` beside the calling file (None:
+    nowhere), to be played first from then on.
 
     ``sagas``: how many run at once in each run. ``signals``: payloads of the signals that are sent to it. ``replies``:
     results of steps that await a reply. ``ledger``: what functions add and remove (:class:`EffectLedger`). ``before``
     is called before each run (make the world new), ``after`` after it, with the sagas by id (assert what must be
     true). ``without``: faults to leave out. ``late_effects``: a call that was given up may still take effect later, as
-    in real life; the functions then have to refuse what was undone before. ``others``: more definitions to know.
+    in real life; the functions then have to refuse what was undone before. ``outside``: let functions use blocking
+    sockets, threads and programs. ``others``: more definitions to know. Raises InvalidInput for what cannot work.
     """
-    definitions = [definition_of(one) for one in (saga, *others)]
+    for name, number, least in (("runs", runs, 0), ("sagas", sagas, 1), ("workers", workers, 1)):
+        if number < least:
+            raise InvalidInput(f"{name} must be at least {least}, got {number!r}")
     unknown = [site for site in without if site not in SITES]
     if unknown:
         raise InvalidInput(f"{unknown[0]!r} is no fault; there are: {', '.join(SITES)}")
-    if ledger is not None:
-        ledger.check_names(_family(definitions))
+    left_out = {*without, *(() if late_effects else LATE), "call unstorable", "purge"}
+    watch = Watch(outside=outside)
+    plan = plan_of(
+        saga, data, watch, sagas=sagas, workers=workers, others=others, signals=signals, replies=replies,
+        ledger=ledger, before=before, after=after, settings=settings, retry=retry,
+        compensation_retry=compensation_retry, sites=[site for site in SITES if site not in left_out],
+    )  # fmt: skip
+    return Simulation(
+        plan, watch, lambda: by_chance(seed, options.runs(runs)), kept_in=_beside_caller(kept_in, sys._getframe(1))
+    )
+
+
+def _beside_caller(folder: str | Path | None, frame: Any) -> Path | None:
+    """A folder beside the file that asked for the simulation, wherever pytest was started."""
+    if folder is None:
+        return None
+    return Path(frame.f_globals.get("__file__") or "").absolute().parent / folder
+
+
+def plan_of(
+    saga: Definable,
+    data: Any,
+    watch: Watch,
+    *,
+    sagas: int = 1,
+    workers: int,
+    sites: Sequence[str],
+    others: Sequence[Definable],
+    signals: Mapping[str, Any] | None,
+    replies: Mapping[str, Any] | None,
+    ledger: EffectLedger | None,
+    before: Callable[[], object] | None,
+    after: After | None,
+    settings: Settings | None,
+    retry: RetryPolicy | None,
+    compensation_retry: RetryPolicy | None,
+    behaviours: Callable[[Sequence[SagaDefinition]], Sequence[Mapping[str, str]]] = lambda definitions: (ALL_WELL,),
+) -> Plan:
+    """The plan of a simulation of real functions. Raises InvalidInput for what cannot work."""
+    definitions = [definition_of(one) for one in (saga, *others)]
     definitions = [
         definition.with_defaults(retry or ACTION_RETRY, compensation_retry or COMPENSATION_RETRY)
         for definition in definitions
     ]
-    left_out = {*without, *(() if late_effects else LATE), "call unstorable", "purge"}
+    family = family_of(definitions)
+    _check_given(definitions[0], family, data, signals or {}, replies or {})
+    if ledger is not None:
+        ledger.check_names(family)
     plan = Plan(
         name=definitions[0].name,
         definitions=definitions,
         starts=[(definitions[0], data)] * sagas,
-        processes=[_family(definitions)] * workers,
+        processes=[family] * workers,
+        behaviours=behaviours(family),
         signals=signals or {},
         replies=dict(replies or {}),
-        sites=[site for site in SITES if site not in left_out],
+        sites=list(sites),
         settings=settings or SETTINGS,
-        world=_world,
-        before=before,
+        world=lambda run, say: _world(run, say, watch),
+        before=None if before is None else lambda: _begin(before),
     )
-    plan.quiet = _patience(definitions)
-    plan.after = _afterwards(ledger, after)
-    folder = None if kept_in is None else Path(kept_in)
-    return Simulation(plan, runs=runs, seed=seed, kept_in=folder)
+    plan.quiet = _patience(family)
+    plan.after = lambda run: _afterwards(run, ledger, after)
+    return plan
 
 
-def _family(definitions: Sequence[SagaDefinition]) -> list[SagaDefinition]:
+def family_of(definitions: Sequence[SagaDefinition]) -> list[SagaDefinition]:
+    """These sagas and their sub-sagas."""
     found = list(definitions)
     for definition in found:  # grows by the sub-sagas
         found.extend(
@@ -188,10 +158,42 @@ def _family(definitions: Sequence[SagaDefinition]) -> list[SagaDefinition]:
     return found
 
 
-def _patience(definitions: Sequence[SagaDefinition]) -> float:
+def _check_given(
+    definition: SagaDefinition,
+    family: Sequence[SagaDefinition],
+    data: Any,
+    signals: Mapping[str, Any],
+    replies: Mapping[str, Any],
+) -> None:
+    """What is wrong with these would show in every run, as something else."""
+    what = f"the input of {definition.name}"
+    try:
+        decode(encode(data, what=what, kind=definition.input), definition.input, what=what)
+    except (NotStorable, NotReadable) as exc:
+        raise InvalidInput(str(exc)) from exc
+    steps = [step for one in family for step in one.steps.values()]
+    waited = {step.signal for step in steps if step.signal is not None}
+    asked = {step.name for step in steps if step.action is not None and step.action.awaits_reply}
+    for name, given, known in (("signals", signals, waited), ("replies", replies, asked)):
+        for one in given:
+            if one not in known:
+                raise InvalidInput(
+                    f"{name}={{{one!r}: …}}: no step waits for that; there are: {sorted(known) or 'none'}"
+                )
+    for step in (step for one in family if one.deadline is None for step in one.steps.values()):
+        if step.kind is StepKind.SIGNAL and step.seconds is None and step.signal not in signals:
+            raise InvalidInput(
+                f"step {step.name} waits for the signal {step.signal!r} without a timeout, so no run would end; "
+                f"say what is sent: signals={{{step.signal!r}: payload}}"
+            )
+    for name in sorted(asked - set(replies)):
+        raise InvalidInput(f"step {name} awaits a reply; say what it is: replies={{{name!r}: result}}")
+
+
+def _patience(family: Sequence[SagaDefinition]) -> float:
     """Seconds within which a saga ends when nothing goes wrong any more: all its waits, several times over."""
     total = 300.0
-    for definition in _family(definitions):
+    for definition in family:
         for step in definition.steps.values():
             total += step.seconds or 0.0
             for handler in (step.action, step.compensation, step.fallback, step.fallback_compensation):
@@ -202,48 +204,41 @@ def _patience(definitions: Sequence[SagaDefinition]) -> float:
     return total
 
 
-def _world(run: Run, say: Callable[[Any], object]) -> RealWorld:
-    return RealWorld(run.loop, run.trace, run.faults, run.chance.below, run.behaviour, say)
+# --- one run ---
 
 
-def _afterwards(
-    ledger: EffectLedger | None, after: Callable[[Mapping[str, SagaInstance]], object] | None
-) -> Callable[[Run], None] | None:
+def _begin(before: Callable[[], object]) -> None:
+    try:
+        before()
+    except Exception as exc:
+        raise CannotSimulate(f"before= raised {type(exc).__name__}: {exc}") from exc
+
+
+def _world(run: Run, say: Callable[[Any], object], watch: Watch) -> RealWorld:
+    random.seed(run.chance.below(256))  # functions that draw numbers draw the same when the run is played again
+    return RealWorld(run.loop, run.trace, run.faults, run.chance.below, run.behaviour, say, watch=watch)
+
+
+def _afterwards(run: Run, ledger: EffectLedger | None, after: After | None) -> None:
+    world = run.world
+    if world.asserted:
+        raise Broken("what must be true", world.asserted[0])
     if ledger is None and after is None:
-        return None
-
-    def check(run: Run) -> None:
-        evidence = run.evidence(thorough=False)
-        found: dict[str, SagaInstance] = {}
-        for saga_id, log in evidence.logs.items():
-            progress = run.server.fold_of(saga_id)
-            found[saga_id] = SagaInstance(progress, log.definition)
-            if ledger is not None and isinstance(run.world, RealWorld):
-                calls = [(one.function, one.key, one.effective) for one in run.world.counted.get(saga_id, ())]
-                ledger.check(progress, log.definition, calls)
-        if after is not None:
-            try:
-                after(found)
-            except AssertionError as exc:
-                raise Broken("what must be true", str(exc) or "an assertion of after= failed") from exc
-
-    return check
-
-
-def _in_a_thread(work: Callable[[], T]) -> T:
-    """Run where no event loop runs: a test may have one."""
-    result: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
+        return
+    logs = run.evidence(thorough=False).logs
+    folds = {saga_id: run.server.fold_of(saga_id) for saga_id in logs}
+    if ledger is not None:
+        ledger.check(
+            Kept(
+                folds[saga_id],
+                log.definition,
+                [(one.function, one.effective) for one in world.counted.get(saga_id, ())],
+                doubtful=saga_id in world.doubtful,
+            )
+            for saga_id, log in logs.items()
+        )
+    if after is not None:
         try:
-            result.append(work())
-        except BaseException as exc:
-            errors.append(exc)
-
-    thread = threading.Thread(target=run, name="sagafsm simulation", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return result[0]
+            after({saga_id: SagaInstance(folds[saga_id], log.definition) for saga_id, log in logs.items()})
+        except AssertionError as exc:
+            raise Broken("what must be true", str(exc) or "an assertion of after= failed") from exc
