@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,27 @@ def killed(question: str, *arguments: object) -> Iterator[None]:
         process.kill()
         process.wait()
     yield
+
+
+def together(question: str, arguments: Sequence[Sequence[object]]) -> list[dict[str, Any]]:
+    """Run a module once for each, let them begin when all have said that they are ready; what each printed then."""
+    with ExitStack() as stack:
+        processes: list[subprocess.Popen[str]] = []
+        for each in arguments:
+            command = _command(question, tuple(each))
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)  # before the wait that leaving the context of the process is
+        for process in processes:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != READY:
+                raise RuntimeError(f"{question} {arguments} ended before it was ready")
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        found = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+        return [msgspec.json.decode(line) for line in found]
 
 
 def answer(**values: object) -> None:

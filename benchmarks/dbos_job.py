@@ -1,8 +1,9 @@
-"""The same job by DBOS, in a process of its own: ``python -m benchmarks.dbos_job URL SAGAS IN_FLIGHT FAIL``.
+"""The same job by DBOS, in a process of its own: ``python -m benchmarks.dbos_job ROLE URL SAGAS IN_FLIGHT``.
 
 Four trivial steps with a result of about 200 bytes each; where the fourth fails, three compensations, which are steps
 as well. DBOS has no sagas: undoing is written by hand, as its documentation does it. Its best setting is used: plain
-functions (its async ones run in threads all the same), an executor of 32 threads and as many connections.
+functions (its async ones run in threads all the same), an executor of 32 threads and as many connections. Only the
+process that is to be killed has a thread for each workflow, so that each can have its second step under way.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ from typing import Any
 
 from dbos import DBOS
 
-from .children import answer
+from .children import READY, answer
 from .floors.job import RESULT
 
 THREADS = 32
+UNDER_WAY = ["PENDING", "ENQUEUED"]  # what is recovered is put into a queue first
+LOOK = 0.05  # seconds between two looks at whether all have ended: one small read
+
+gate: threading.Semaphore | None = None
+"""None: no workflow is held in its second step."""
 
 
 @DBOS.step()
 def act(step: str, data: dict[str, Any]) -> dict[str, Any]:
     """A trivial step."""
+    if gate is not None and step == "charge":
+        gate.release()
+        threading.Event().wait()
     if step == "confirm" and data["fail"]:
         raise ValueError("the fourth step fails")
     return RESULT
@@ -82,16 +91,9 @@ def run(sagas: int, in_flight: int, *, fail: bool) -> tuple[float, list[float]]:
     return seconds, took
 
 
-def main(url: str, sagas: int, in_flight: int, fail: bool) -> None:
-    """Launch DBOS, run a few to warm up, run and answer."""
-    logging.disable(logging.CRITICAL)
-    DBOS(
-        config={
-            "name": "benchmark", "system_database_url": url, "log_level": "CRITICAL", "enable_otlp": False,
-            "max_executor_threads": THREADS, "sys_db_pool_size": THREADS,
-        }
-    )  # fmt: skip
-    DBOS.launch()
+def measure(url: str, sagas: int, in_flight: int, *, fail: bool) -> None:
+    """Run a few to warm up, run and answer."""
+    _launch(url, THREADS)
     try:
         run(min(sagas, 20), min(in_flight, 20), fail=fail)
         seconds, took = run(sagas, in_flight, fail=fail)
@@ -100,5 +102,52 @@ def main(url: str, sagas: int, in_flight: int, fail: bool) -> None:
     answer(seconds=seconds, took=took)
 
 
+def start(url: str, sagas: int) -> None:
+    """Start so many, and be killed when each is in its second step."""
+    global gate
+    gate = threading.Semaphore(0)
+    _launch(url, sagas)
+    for number in range(sagas):
+        DBOS.start_workflow(four, {"n": number, "fail": False})
+    for _ in range(sagas):
+        gate.acquire()
+    print(READY, flush=True)
+    threading.Event().wait()
+
+
+def recover(url: str, sagas: int) -> None:
+    """Go on with what the killed one left: DBOS does it when it is launched."""
+    began = time.perf_counter()
+    _launch(url, THREADS)
+    while DBOS.list_workflows(status=UNDER_WAY, limit=1, load_input=False, load_output=False):
+        time.sleep(LOOK)
+    seconds = time.perf_counter() - began
+    ended = len(DBOS.list_workflows(status="SUCCESS", load_input=False, load_output=False))
+    DBOS.destroy()
+    if ended != sagas:
+        raise RuntimeError(f"{ended} of {sagas} ended")
+    answer(seconds=seconds)
+
+
+def _launch(url: str, threads: int) -> None:
+    logging.disable(logging.CRITICAL)
+    DBOS(
+        config={
+            "name": "benchmark", "system_database_url": url, "log_level": "CRITICAL", "enable_otlp": False,
+            "max_executor_threads": threads, "sys_db_pool_size": THREADS, "application_version": "1",
+        }
+    )  # fmt: skip
+    DBOS.launch()
+
+
+def _main(role: str, url: str, sagas: int, in_flight: int) -> None:
+    if role == "start":
+        start(url, sagas)
+    elif role == "recover":
+        recover(url, sagas)
+    else:
+        measure(url, sagas, in_flight, fail=role == "fail")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "fail")
+    _main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -31,6 +31,11 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def sqlite_path(url: str) -> Path:
+    """The file of a URL that :func:`sqlite_url` has made."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
 def count_events(path: Path, table: Literal["event", "saga_events"]) -> dict[str, tuple[int, int]]:
     """How many event rows of each type there are, and the bytes of JSON in them."""
     with closing(sqlite3.connect(path)) as connection:

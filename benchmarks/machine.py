@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import time
@@ -22,13 +21,16 @@ QUICKEST_SYNC = 0.02
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What to know of the machine. ``sync_ms``: one fdatasync of 4 KiB in the folder that was measured in."""
+    """What to know of the machine. ``server``: the database that was measured, and how durable it is.
+
+    ``sync_ms``: one fdatasync of 4 KiB where its files lie. ``load``: when the measurement began.
+    """
 
     at: str
     sagafsm: str
     commit: str | None
     python: str
-    sqlite: str
+    server: str
     system: str
     cores: int
     load: float
@@ -45,19 +47,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         if self.sync_ms < QUICKEST_SYNC:
             found.append(
                 f"an fdatasync takes {self.sync_ms:.3f} ms: the folder is probably in memory, where to be durable "
-                "costs nothing; name one on a disk with --folder"
+                "costs nothing; name one on a disk with --folder (TMPDIR for PostgreSQL and MongoDB)"
             )
         return found
 
 
-def look(folder: Path) -> Facts:
-    """The facts as they are now. ``folder`` is where the databases will lie."""
+def look(folder: Path, server: str) -> Facts:
+    """The facts as they are now. ``folder`` is where the databases lie."""
     return Facts(
         at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         sagafsm=version("sagafsm"),
         commit=_commit(),
         python=platform.python_version(),
-        sqlite=sqlite3.sqlite_version,
+        server=server,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         load=os.getloadavg()[0],

@@ -65,7 +65,7 @@ def _waiting(options: Options) -> Table:
 
 
 def _ask(options: Options, role: str, meter: str, *counts: float) -> dict[str, Any]:
-    with fresh(options.folder, role) as path:
+    with fresh(options.place.folder, role) as path:
         return ask("memory", role, meter, path, *counts)
 
 

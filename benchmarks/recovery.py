@@ -1,57 +1,52 @@
 """How long a fresh process takes over sagas whose process was killed, until all of them have ended.
 
-A child process starts the sagas and is killed with SIGKILL while each has its second step's call in flight. Then the
-engine, and the floor, each in a process of its own, go on from a copy of what the killed one left. The floor is given
-the same event rows in its own tables; by hand it takes over every saga, reads and decodes its events, and appends what
-the engine appends: the call begun anew, and the rest of the saga.
+A child process starts the sagas and is killed with SIGKILL while each has its second step's call in flight. The floor
+is given the same event rows in its own tables. Then floor and engine, each in a process of its own, go on from there;
+by hand it takes over every saga, reads and decodes its events, and appends what the engine appends: the call begun
+anew, and the rest of the saga.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sqlite3
 import statistics
 import sys
 import time
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from sagafsm import Orchestrator, Settings
+from sagafsm import Orchestrator, Settings, open_store
 
 from .children import READY, answer, ask, killed
 from .engine import Four, all_ended, close_gate
-from .files import count_events, same_rows, sqlite_url
+from .files import same_rows
+from .floors.base import Database, Event, Floor, find
 from .floors.job import KEY, STEPS, act, go_on
-from .floors.sqlite import SQLiteFloor, open_database
 from .options import Options
 from .result import Row, Table, ratios, spread
 
 QUESTION = "recovery"
 SAGAS = 2_000
 LANES = 1_000  # how many the floor takes up at once: what the engine does unless told otherwise
+AT_ONCE = 250
 HELD = 1  # the step that was under way
 
 
 def measure(options: Options) -> list[Table]:
-    """Kill once, recover several times from copies, the floor and the engine in turns."""
+    """Kill, recover by hand and by the engine; again and again."""
     sagas = options.count(SAGAS, 20)
-    left = options.folder / "killed"
-    left.mkdir()
-    with killed("recovery", "start", left / "engine.db", sagas):
-        pass
     samples: dict[str, list[float]] = {"floor": [], "engine": []}
     for _ in range(options.pairs):
-        copy = options.folder / "copy"
-        shutil.copytree(left, copy)
-        _prepare_floor(copy / "engine.db", copy / "floor.db")
-        for name in samples:
-            samples[name].append(ask("recovery", name, copy / f"{name}.db", sagas)["seconds"])
-        same_rows(count_events(copy / "floor.db", "event"), count_events(copy / "engine.db", "saga_events"))
-        shutil.rmtree(copy)
+        with options.place.fresh("engine") as left, options.place.fresh("floor") as copy:
+            with killed(QUESTION, "start", options.store, left.url, sagas):
+                pass
+            asyncio.run(_give(copy, asyncio.run(_read(left.url, sagas))))
+            copy.settle()
+            for role, database in (("floor", copy), ("engine", left)):
+                samples[role].append(ask(QUESTION, role, options.store, database.url, sagas)["seconds"])
+            same_rows(copy.count_floor(), left.count_engine())
     ratio = ratios(samples["floor"], samples["engine"])
     row = Row(
         {
@@ -70,11 +65,11 @@ def measure(options: Options) -> list[Table]:
 # --- in the process that is killed ---
 
 
-async def _start(path: Path, sagas: int) -> None:
+async def _start(url: str, sagas: int) -> None:
     gate = close_gate(sagas)
-    async with Orchestrator(sqlite_url(path), sagas=[Four], settings=Settings(concurrency=sagas)) as orchestrator:
-        for first in range(0, sagas, 250):
-            numbers = range(first, min(first + 250, sagas))
+    async with Orchestrator(url, sagas=[Four], settings=Settings(concurrency=sagas)) as orchestrator:
+        for first in range(0, sagas, AT_ONCE):
+            numbers = range(first, min(first + AT_ONCE, sagas))
             await asyncio.gather(
                 *(orchestrator.start(Four, {"n": n, "fail": False}, saga_id=f"saga-{n}") for n in numbers)
             )
@@ -83,69 +78,65 @@ async def _start(path: Path, sagas: int) -> None:
         await gate.opened.wait()
 
 
+# --- between the two ---
+
+
+async def _read(url: str, sagas: int) -> Mapping[str, Sequence[Event]]:
+    """What the killed process left."""
+    store, left = open_store(url), {}
+    await store.setup()
+    try:
+        for first in range(0, sagas, AT_ONCE):
+            found = await store.load([f"saga-{n}" for n in range(first, min(first + AT_ONCE, sagas))])
+            left |= {name: [(e.type, msgspec.json.decode(e.data)) for e in saga.events] for name, saga in found.items()}
+    finally:
+        await store.close()
+    if len(left) != sagas:
+        raise RuntimeError(f"{len(left)} of {sagas} sagas were left")
+    return left
+
+
+async def _give(database: Database, left: Mapping[str, Sequence[Event]]) -> None:
+    """The same rows for the floor."""
+    floor = await database.open_floor()
+    names = iter(left)
+
+    async def lane() -> None:
+        for name in names:
+            await floor.append(name, 0, left[name], state="pending")
+
+    await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
+    await floor.close()
+
+
 # --- in the processes that recover ---
 
 
-async def _by_engine(path: Path, sagas: int) -> float:
+async def _by_engine(url: str, sagas: int) -> float:
     began = time.perf_counter()
-    async with Orchestrator(sqlite_url(path), sagas=[Four]) as orchestrator:
+    async with Orchestrator(url, sagas=[Four]) as orchestrator:
         await all_ended(orchestrator, sagas)
         return time.perf_counter() - began
 
 
-def _prepare_floor(source: Path, target: Path) -> None:
-    """Give the floor the rows that the killed process left."""
-    with closing(sqlite3.connect(source)) as killed_one, closing(open_database(target)) as floor:
-        found = killed_one.execute("SELECT saga_id, seq, append_id, type, at, CAST(data AS BLOB) FROM saga_events")
-        events = found.fetchall()
-        now = time.time()
-        sagas = [
-            (saga_id, "four", "pending", version, 1, "dead", now, now)
-            for saga_id, version in killed_one.execute("SELECT id, version FROM sagas")
-        ]
-        floor.execute("BEGIN")
-        floor.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
-        floor.executemany("INSERT INTO saga VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sagas)
-        floor.execute("COMMIT")
-
-
-async def _by_floor(path: Path, sagas: int) -> float:
+async def _by_floor(store: str, url: str, sagas: int) -> float:
     began = time.perf_counter()
-    left = iter((await asyncio.to_thread(_take_over, path)).items())
-    floor = SQLiteFloor(path)
+    floor = await find(store, url).open_floor()
+    left = await floor.take_over()
+    if len(left) != sagas:
+        raise RuntimeError(f"{len(left)} of {sagas} sagas were left")
+    names = iter(left)
 
     async def lane() -> None:
-        for saga_id, events in left:
-            await _resume(floor, saga_id, events)
+        for name in names:
+            await _resume(floor, name, left[name])
 
     await asyncio.gather(*(lane() for _ in range(LANES)))
     await floor.close()
-    seconds = time.perf_counter() - began
-    with closing(open_database(path)) as connection:
-        (done,) = connection.execute("SELECT count(*) FROM saga WHERE state = 'completed'").fetchone()
-    if done != sagas:
-        raise RuntimeError(f"{done} of {sagas} sagas are completed")
-    return seconds
+    return time.perf_counter() - began
 
 
-def _take_over(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Claim everything that is due and read it; the decoded events of each saga."""
-    decode = msgspec.json.decode
-    found: dict[str, list[dict[str, Any]]] = {}
-    with closing(open_database(path)) as connection:
-        connection.execute(
-            "UPDATE saga SET owner = 'me', fence = fence + 1 WHERE owner = 'dead' AND due_at <= ?", (time.time(),)
-        )
-        rows = connection.execute(
-            "SELECT e.saga_id, e.data FROM saga s JOIN event e ON e.saga_id = s.id WHERE s.owner = 'me' "
-            "ORDER BY e.saga_id, e.seq"
-        )
-        for saga_id, data in rows:
-            found.setdefault(saga_id, []).append(decode(data))
-    return found
-
-
-async def _resume(floor: SQLiteFloor, saga_id: str, events: list[dict[str, Any]]) -> None:
+async def _resume(floor: Floor, saga_id: str, events: Sequence[dict[str, Any]]) -> None:
     """The last event says which call was cut short: begin it again, and go on to the end."""
     cut, data = events[-1], events[0]["data"]
     if cut["step"] != STEPS[HELD]:
@@ -156,9 +147,12 @@ async def _resume(floor: SQLiteFloor, saga_id: str, events: list[dict[str, Any]]
     await go_on(floor, saga_id, version, HELD, data, fence=2)
 
 
-if __name__ == "__main__":
-    role, database, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+def _main(role: str, store: str, url: str, sagas: int) -> None:
     if role == "start":
-        asyncio.run(_start(database, number))
+        asyncio.run(_start(url, sagas))
     else:
-        answer(seconds=asyncio.run((_by_engine if role == "engine" else _by_floor)(database, number)))
+        answer(seconds=asyncio.run(_by_engine(url, sagas) if role == "engine" else _by_floor(store, url, sagas)))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -1,7 +1,7 @@
 """What a question answers with: runs, and the tables that are printed and written from them.
 
 What must stay true: a row keeps every single sample beside its median, so that whoever reads a file of results can see
-the noise and not only the verdict.
+the noise and not only the verdict. In a file of results a line with the machine stands before the rows measured on it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from .machine import Facts
+
+
+class Skipped(Exception):
+    """A question cannot be asked here; the message says why and what would help."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ class Table(msgspec.Struct, frozen=True):
 
 def spread(values: Sequence[float]) -> str:
     """The lowest and the highest value."""
-    return f"{_number(min(values))}–{_number(max(values))}"
+    return f"{shown(min(values))}–{shown(max(values))}"
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
@@ -69,14 +73,15 @@ def show(console: Console, table: Table) -> None:
     for name, value in table.rows[0].cells.items():
         made.add_column(name, justify="left" if isinstance(value, str) and not value[:1].isdigit() else "right")
     for row in table.rows:
-        made.add_row(*(_number(value) for value in row.cells.values()))
+        made.add_row(*(shown(value) for value in row.cells.values()))
     console.print(table.title, style="bold")
     console.print(made)
     if table.note:
         console.print(table.note, style="dim")
 
 
-def _number(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A cell as it is printed: with as many digits as are worth reading."""
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
     if abs(value) >= 100:
@@ -84,18 +89,39 @@ def _number(value: Any) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def write(folder: Path, facts: Facts, tables: Sequence[Table]) -> list[Path]:
-    """Append the tables to a file for each question and day: the machine's line first, then a line for each row."""
+def write(folder: Path, store: str, facts: Facts, tables: Sequence[Table]) -> list[Path]:
+    """Append the tables to a file for each question, store and day: the machine's line, then a line for each row."""
     folder.mkdir(parents=True, exist_ok=True)
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
     written: list[Path] = []
     for question in dict.fromkeys(table.question for table in tables):
-        lines: list[object] = [{"machine": facts}]
+        lines: list[object] = [{"question": question, "store": store, "machine": facts}]
         for table in tables:
             if table.question == question:
-                lines += [{"table": table.title, **row.cells, "samples": row.samples} for row in table.rows]
-        path = folder / f"{today}-{question}.jsonl"
+                lines += [
+                    {"table": table.title, "note": table.note, "cells": row.cells, "samples": row.samples}
+                    for row in table.rows
+                ]
+        path = folder / f"{datetime.now(UTC):%Y-%m-%d}-{store}-{question}.jsonl"
         with path.open("ab") as file:
             file.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
         written.append(path)
     return written
+
+
+def read(folder: Path) -> dict[tuple[str, str], tuple[Facts, list[Table]]]:
+    """Of each question and store, what was written last."""
+    found: dict[tuple[str, str], tuple[Facts, list[Table]]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        key = ("", "")
+        for line in path.read_bytes().splitlines():
+            said = msgspec.json.decode(line)
+            if "machine" in said:
+                key = said["question"], said["store"]
+                found[key] = msgspec.convert(said["machine"], Facts), []
+                continue
+            tables, row = found[key][1], Row(said["cells"], said["samples"])
+            if tables and tables[-1].title == said["table"]:
+                tables[-1] = msgspec.structs.replace(tables[-1], rows=[*tables[-1].rows, row])
+            else:
+                tables.append(Table(key[0], said["table"], [row], said["note"]))
+    return found

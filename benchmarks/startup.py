@@ -25,7 +25,7 @@ with sagafsm.SyncOrchestrator({url!r}, sagas=[Trip]):
 
 def measure(options: Options) -> list[Table]:
     """Each command in turns, in a fresh process; and how many modules it loads."""
-    with fresh(options.folder, "startup") as path:
+    with fresh(options.place.folder, "startup") as path:
         commands = {
             "python alone": ["-c", "pass"],
             "import sagafsm": ["-c", "import sagafsm"],

@@ -77,19 +77,23 @@ def _attempt(kind: str, step: str) -> Event:
 async def run_floor(database: Database, sagas: int, in_flight: int, *, fail: bool = False) -> Run:
     """Run so many sagas, so many at a time."""
     floor = await database.open_floor()
+    try:
+        return await run_by_hand(floor, sagas, in_flight, fail=fail)
+    finally:
+        await floor.close()
+
+
+async def run_by_hand(floor: Floor, sagas: int, in_flight: int, *, fail: bool = False, prefix: str = "saga") -> Run:
+    """The same on a floor that is open."""
     numbers = iter(range(sagas))
     took: list[float] = []
 
     async def client() -> None:
         for number in numbers:
             began = time.perf_counter()
-            await run_saga(floor, f"saga-{number}", number, fail=fail)
+            await run_saga(floor, f"{prefix}-{number}", number, fail=fail)
             took.append(time.perf_counter() - began)
 
-    try:
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(in_flight)))
-        seconds = time.perf_counter() - began
-    finally:
-        await floor.close()
-    return Run(seconds, took)
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(in_flight)))
+    return Run(time.perf_counter() - began, took)

@@ -24,7 +24,7 @@ from pymongo.write_concern import WriteConcern
 
 from tests.servers.mongodb import MongoDB
 
-from .base import Event, Rows
+from .base import HEIR, OWNER, Event, Rows
 
 FLUSHERS = 2
 MAJORITY = WriteConcern("majority", j=True, wtimeout=10_000)
@@ -39,8 +39,7 @@ class MongoFloor:
 
     def __init__(self, url: str) -> None:
         self._client: AsyncMongoClient[Document] = AsyncMongoClient(url)
-        name = urlsplit(url).path.strip("/")
-        self._sagas = self._client[name].get_collection("floor", write_concern=MAJORITY)
+        self._sagas = self._client[_name(url)].get_collection("floor", write_concern=MAJORITY)
         self._waiting: list[Work] = []
         self._flushing: set[asyncio.Task[None]] = set()
 
@@ -55,7 +54,7 @@ class MongoFloor:
         }
         record = {"version": after, "state": state, "updated_at": now}
         if version == 0:
-            fixed = {"_id": saga_id, "type": "four", "fence": fence, "owner": "me", "due_at": now}
+            fixed = {"_id": saga_id, "type": "four", "fence": fence, "owner": OWNER, "due_at": now}
             write: Write = InsertOne({**fixed, **record, "tail": [entry]})
         else:
             update: Document = {"$set": record, "$push": {"tail": entry}}
@@ -87,6 +86,15 @@ class MongoFloor:
                 else:
                     future.set_exception(error)
 
+    async def take_over(self) -> dict[str, list[dict[str, Any]]]:
+        """Claim with one update, read with one find."""
+        due = {"owner": OWNER, "due_at": {"$lte": time.time()}}
+        await self._sagas.update_many(due, {"$set": {"owner": HEIR}, "$inc": {"fence": 1}})
+        decode, found = msgspec.json.decode, {}
+        async for saga in self._sagas.find({"owner": HEIR}, {"tail": 1}):
+            found[saga["_id"]] = [decode(event["data"]) for entry in saga["tail"] for event in entry["events"]]
+        return found
+
     async def close(self) -> None:
         """Close the client."""
         await self._client.close()
@@ -94,28 +102,37 @@ class MongoFloor:
 
 @attrs.frozen
 class MongoDatabase:
-    """A database with nothing in it; ``client`` is a plain one to look at it with."""
+    """A database with nothing in it."""
 
     url: str
-    client: pymongo.MongoClient[Document]
 
-    @property
-    def raw(self) -> Any:
+    @contextmanager
+    def raw(self) -> Iterator[Any]:
         """The database by the plain driver."""
-        return self.client[urlsplit(self.url).path.strip("/")]
+        with pymongo.MongoClient[Document](self.url) as client:
+            yield client[_name(self.url)]
 
     async def open_floor(self) -> MongoFloor:
         return MongoFloor(self.url)
 
     def count_floor(self) -> Rows:
-        return _count(self.raw["floor"], "tail")
+        with self.raw() as raw:
+            return _count(raw["floor"], "tail")
 
     def count_engine(self) -> Rows:
-        rows = _count(self.raw["sagas"], "tail")
-        for kind, (count, size) in _count(self.raw["saga_events"], None).items():
-            before = rows.get(kind, (0, 0))
-            rows[kind] = before[0] + count, before[1] + size
-        return rows
+        with self.raw() as raw:
+            rows = _count(raw["sagas"], "tail")
+            for kind, (count, size) in _count(raw["saga_events"], None).items():
+                before = rows.get(kind, (0, 0))
+                rows[kind] = before[0] + count, before[1] + size
+            return rows
+
+    def settle(self) -> None:
+        """It has nothing to do later that it would tell."""
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.strip("/")
 
 
 def _count(collection: Any, tail: str | None) -> Rows:
@@ -133,27 +150,40 @@ class MongoPlace:
     """A server."""
 
     server: str
-    client: pymongo.MongoClient[Document]
+    about: str
+    folder: Path
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[MongoDatabase]:
         """A database of its own, dropped afterwards."""
         unique = f"{name}-{uuid.uuid4().hex[:12]}"
-        database = MongoDatabase(urlunsplit(urlsplit(self.server)._replace(path=f"/{unique}")), self.client)
-        for sagas in ("floor", "sagas"):
-            database.raw.create_collection(sagas)
-        try:
-            yield database
-        finally:
-            self.client.drop_database(unique)
+        database = MongoDatabase(urlunsplit(urlsplit(self.server)._replace(path=f"/{unique}")))
+        with database.raw() as raw:
+            for collection in ("floor", "sagas"):
+                raw.create_collection(collection)
+            raw["floor"].create_index("due_at", partialFilterExpression={"due_at": {"$exists": True}})
+            try:
+                yield database
+            finally:
+                raw.client.drop_database(unique)
 
 
 @contextmanager
 def open_place(folder: Path) -> Iterator[MongoPlace]:
     """The server that ``SAGAFSM_TEST_MONGODB_URL`` names, else one that is started for the measurement."""
     if url := MongoDB.given():
-        with pymongo.MongoClient[Document](url) as client:
-            yield MongoPlace(url, client)
+        yield MongoPlace(url, f"MongoDB {_version(url)}, majority, journalled", folder)
         return
-    with MongoDB() as server, pymongo.MongoClient[Document](server.url) as client:
-        yield MongoPlace(server.url, client)
+    with MongoDB() as server:
+        what = f"MongoDB {_version(server.url)}" if server.is_real else "the stand-in of the tests, not MongoDB"
+        yield MongoPlace(server.url, f"{what}, majority, journalled", server.folder)
+
+
+def _version(url: str) -> str:
+    with pymongo.MongoClient[Document](url) as client:
+        return str(client.server_info()["version"])
+
+
+def find(url: str) -> MongoDatabase:
+    """The database of a URL."""
+    return MongoDatabase(url)

@@ -20,25 +20,28 @@ import msgspec
 
 from tests.servers.postgresql import PostgreSQL
 
-from .base import Event, Rows
+from .base import HEIR, OWNER, Event, Rows
 
 SCHEMA = """
+CREATE SCHEMA floor;
+SET search_path = floor;
 CREATE TABLE saga (id text COLLATE "C" PRIMARY KEY, type text, state text, version bigint, fence bigint, owner text,
                    due_at double precision, updated_at double precision) WITH (fillfactor = 50);
 CREATE INDEX saga_due ON saga (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE event (saga_id text COLLATE "C", seq bigint, append_id text, type text, at double precision, data text,
                     PRIMARY KEY (saga_id, seq));
 """
-FLUSH = """
+FLUSH = f"""
 WITH a AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::float8[])
                   AS a (id, expected, after, fence, state, due_at)
 ), changed AS (
-    UPDATE saga s SET version = a.after, state = a.state, due_at = a.due_at, updated_at = $7
+    UPDATE saga s SET version = a.after, state = a.state, updated_at = $7,
+                      due_at = CASE WHEN a.due_at IS NOT NULL THEN s.due_at END  -- no index is written on the way
       FROM a WHERE a.expected > 0 AND s.id = a.id AND s.version = a.expected AND s.fence = a.fence
     RETURNING s.id
 ), made AS (
-    INSERT INTO saga SELECT a.id, 'four', a.state, a.after, a.fence, 'me', a.due_at, $7 FROM a WHERE a.expected = 0
+    INSERT INTO saga SELECT a.id, 'four', a.state, a.after, a.fence, '{OWNER}', a.due_at, $7 FROM a WHERE a.expected = 0
     RETURNING id
 ), written AS (
     INSERT INTO event
@@ -50,10 +53,20 @@ WITH a AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM made)
 """
+TAKE_OVER = f"UPDATE saga SET owner = '{HEIR}', fence = fence + 1 WHERE owner = '{OWNER}' AND due_at <= $1"
+READ = f"""
+SELECT e.saga_id, e.data FROM saga s JOIN event e ON e.saga_id = s.id WHERE s.owner = '{HEIR}' ORDER BY e.saga_id, e.seq
+"""
 FLUSHERS = 2
 CAP = 250
 """The best of 64, 128, 250 and none with a thousand sagas in flight; with 128 half of what waits is always less."""
-SETTINGS = {"enable_seqscan": "off", "enable_mergejoin": "off", "enable_hashjoin": "off", "jit": "off"}
+SETTINGS = {
+    "search_path": "floor",
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "enable_hashjoin": "off",
+    "jit": "off",
+}
 """So that the saga rows are looked up by their key, also while the table is small."""
 
 Work = tuple[str, int, int, str, Sequence[Event], "asyncio.Future[None]"]
@@ -77,6 +90,15 @@ class PostgreSQLFloor:
         self._flush_soon()
         await future
         return version + len(events)
+
+    async def take_over(self) -> dict[str, list[dict[str, Any]]]:
+        """Claim with one statement, read with another."""
+        connection, decode = self._connections[0], msgspec.json.decode
+        await connection.execute(TAKE_OVER, time.time())
+        found: dict[str, list[dict[str, Any]]] = {}
+        for saga_id, data in await connection.fetch(READ):
+            found.setdefault(saga_id, []).append(decode(data))
+        return found
 
     async def close(self) -> None:
         """Close the connections."""
@@ -145,15 +167,17 @@ class PostgreSQLDatabase:
     url: str
 
     async def open_floor(self) -> PostgreSQLFloor:
-        connections = [await asyncpg.connect(self.url, server_settings=SETTINGS) for _ in range(FLUSHERS)]
-        await connections[0].execute(SCHEMA)
-        return PostgreSQLFloor(connections)
+        return PostgreSQLFloor([await asyncpg.connect(self.url, server_settings=SETTINGS) for _ in range(FLUSHERS)])
 
     def count_floor(self) -> Rows:
-        return asyncio.run(self._count("event"))
+        return asyncio.run(self._count("floor.event"))
 
     def count_engine(self) -> Rows:
         return asyncio.run(self._count("saga_events"))
+
+    def settle(self) -> None:
+        """What its own housekeeping would begin with within a minute."""
+        asyncio.run(_execute(self.url, "VACUUM ANALYZE", "CHECKPOINT"))
 
     async def _count(self, table: str) -> Rows:
         connection = await asyncpg.connect(self.url)
@@ -167,25 +191,42 @@ class PostgreSQLPlace:
     """A server."""
 
     server: PostgreSQL
+    about: str
+
+    @property
+    def folder(self) -> Path:
+        return self.server.folder
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[PostgreSQLDatabase]:
-        """A database of its own, dropped afterwards."""
-        asyncio.run(self._execute(f"CREATE DATABASE {name}"))
+        """A database of its own, with the tables of the floor, dropped afterwards."""
+        server = self.server.url
+        database = PostgreSQLDatabase(server.removesuffix("postgres") + name)
+        asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
         try:
-            yield PostgreSQLDatabase(self.server.url.removesuffix("postgres") + name)
+            asyncio.run(_execute(database.url, SCHEMA, "CHECKPOINT"))  # not in the middle of what is measured
+            yield database
         finally:
-            asyncio.run(self._execute(f"DROP DATABASE {name} WITH (FORCE)"))
+            asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self.server.url)
+
+async def _execute(url: str, *statements: str) -> str:
+    """Run them one by one; the server's version."""
+    connection = await asyncpg.connect(url)
+    for statement in statements:
         await connection.execute(statement)
-        await connection.execute("CHECKPOINT")  # not in the middle of what is measured
-        await connection.close()
+    version: str = await connection.fetchval("SHOW server_version")
+    await connection.close()
+    return version.split()[0]
 
 
 @contextmanager
 def open_place(folder: Path) -> Iterator[PostgreSQLPlace]:
     """A server of its own, with the settings that PostgreSQL comes with; its data is in the temporary folder."""
     with PostgreSQL() as server:
-        yield PostgreSQLPlace(server)
+        yield PostgreSQLPlace(server, f"PostgreSQL {asyncio.run(_execute(server.url))}, its own settings")
+
+
+def find(url: str) -> PostgreSQLDatabase:
+    """The database of a URL."""
+    return PostgreSQLDatabase(url)

@@ -1,12 +1,14 @@
 """The floor on Redis: whatever has come while the server wrote is one pipeline of EVALSHA, an append each.
 
-The server is the tests' own: appendonly, appendfsync=always, the same for the floor and the engine.
+The server is the tests' own: appendonly, appendfsync=always, the same for the floor and the engine; each database is a
+server of its own. It does not rewrite its log meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from redis.backoff import NoBackoff
 
 from tests.servers.redis import Redis
 
-from .base import Event, Rows
+from .base import HEIR, Event, Rows
 
 APPEND = Path(__file__).with_suffix(".lua").read_text()
 
@@ -45,13 +47,13 @@ class RedisFloor:
     async def append(self, saga_id: str, version: int, events: Sequence[Event], *, state: str, fence: int = 1) -> int:
         """One durable append; the version after it. Raises where another has written."""
         after, now = version + len(events), time.time()
-        due_at = "" if state in ("completed", "failed") else now
+        ends = int(state in ("completed", "failed"))
         encode, head = msgspec.json.encode, f"{saga_id}-{version}"
         items = [
             b"%b %b %b\n%b" % (head.encode(), kind.encode(), repr(now).encode(), encode(data)) for kind, data in events
         ]
         keys = [f"saga:{saga_id}", f"events:{saga_id}", "due"]
-        arguments = [self._script, 3, *keys, saga_id, version, fence, after, state, due_at, now, *items]
+        arguments = [self._script, 3, *keys, saga_id, version, fence, after, state, ends, now, *items]
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((arguments, future))
         if self._flushing is None:
@@ -65,12 +67,28 @@ class RedisFloor:
             pipeline = self._client.pipeline(transaction=False)
             for arguments, _ in batch:
                 pipeline.evalsha(*arguments)
-            for (_, future), written in zip(batch, await pipeline.execute(), strict=True):
-                if written == 1:
+            answers = await pipeline.execute(raise_on_error=False)
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if answer == 1:
                     future.set_result(None)
                 else:
-                    future.set_exception(RuntimeError("lost the race against nobody"))
+                    future.set_exception(RuntimeError(f"lost the race against nobody: {answer}"))
         self._flushing = None
+
+    async def take_over(self) -> dict[str, list[dict[str, Any]]]:
+        """Claim with one pipeline, which reads as well."""
+        found: list[Any] = await self._client.zrangebyscore("due", "-inf", time.time())
+        due: list[str] = [saga_id.decode() for saga_id in found]
+        pipeline = self._client.pipeline(transaction=False)
+        for saga_id in due:
+            pipeline.hincrby(f"saga:{saga_id}", "fence", 1)
+            pipeline.hset(f"saga:{saga_id}", "owner", HEIR)
+            pipeline.lrange(f"events:{saga_id}", 0, -1)
+        decode, answers = msgspec.json.decode, await pipeline.execute()
+        return {
+            saga_id: [decode(item.partition(b"\n")[2]) for item in items]
+            for saga_id, items in zip(due, answers[2::3], strict=True)
+        }
 
     async def close(self) -> None:
         """Write what is left."""
@@ -96,6 +114,9 @@ class RedisDatabase:
     def count_engine(self) -> Rows:
         return self._count("saga-events:*", lambda head: json.loads(head)[1])
 
+    def settle(self) -> None:
+        """It has nothing to do later: a key is where it will be."""
+
     def _count(self, pattern: str, kind_of: Any) -> Rows:
         rows: dict[str, tuple[int, int]] = {}
         with Client.from_url(self.url, protocol=2) as client:
@@ -118,29 +139,39 @@ class Server(Redis):
 
     account = None
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.settings = ("--dir", str(folder), "--auto-aof-rewrite-percentage", "0")
+
 
 @attrs.frozen
 class RedisPlace:
-    """A server for all runs, emptied in between."""
+    """A folder, in which each database is a server's."""
 
-    server: Redis
+    folder: Path
+    about: str
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[RedisDatabase]:
-        """Nothing of the run before is left, and the server is not busy with forgetting it."""
-        with Client.from_url(self.server.url) as client:
-            client.flushall(asynchronous=False)
-            client.config_set("appendonly", "no")  # begins a new log
-            client.config_set("appendonly", "yes")
-            while client.info("persistence")["aof_rewrite_in_progress"]:
-                time.sleep(0.01)
-        yield RedisDatabase(self.server.url)
+        """A server of its own: nothing of the run before is left, and none is busy with forgetting it."""
+        folder = self.folder / name
+        folder.mkdir()
+        try:
+            with Server(folder) as server:
+                yield RedisDatabase(server.url)
+        finally:
+            shutil.rmtree(folder)
 
 
 @contextmanager
 def open_place(folder: Path) -> Iterator[RedisPlace]:
-    """A server whose log lies in the folder."""
-    server = Server()
-    server.settings = ("--dir", str(folder))
-    with server:
-        yield RedisPlace(server)
+    """Nothing is started yet but to see which version it is."""
+    place = RedisPlace(folder, "")
+    with place.fresh("version") as database, Client.from_url(database.url) as client:
+        version = client.info("server")["redis_version"]
+    yield RedisPlace(folder, f"Redis {version}, appendfsync always")
+
+
+def find(url: str) -> RedisDatabase:
+    """The server of a URL."""
+    return RedisDatabase(url)

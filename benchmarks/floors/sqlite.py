@@ -20,8 +20,8 @@ import msgspec
 
 from sagafsm_sql.sqlite.connection import CHECKPOINT_AFTER
 
-from ..files import count_events, fresh, sqlite_url
-from .base import Event, Rows
+from ..files import count_events, fresh, sqlite_path, sqlite_url
+from .base import HEIR, OWNER, Event, Rows
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS saga (id TEXT PRIMARY KEY, type TEXT, state TEXT, version INTEGER, fence INTEGER, owner TEXT,
@@ -30,12 +30,17 @@ CREATE INDEX IF NOT EXISTS saga_due ON saga (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS event (saga_id TEXT, seq INTEGER, append_id TEXT, type TEXT, at REAL, data BLOB,
                                   PRIMARY KEY (saga_id, seq)) WITHOUT ROWID;
 """
-INSERT_SAGA = "INSERT INTO saga VALUES (?, 'four', ?, ?, ?, 'me', ?, ?)"
-UPDATE_SAGA = (
-    "UPDATE saga SET version = ?, state = ?, due_at = ?, updated_at = ? WHERE id = ? AND version = ? AND fence = ?"
-)
+INSERT_SAGA = f"INSERT INTO saga VALUES (?, 'four', ?, ?, ?, '{OWNER}', ?, ?)"
+UPDATE_SAGA = "UPDATE saga SET version = ?, state = ?, updated_at = ? WHERE id = ? AND version = ? AND fence = ?"
+END_SAGA = UPDATE_SAGA.replace("updated_at = ?", "updated_at = ?, due_at = NULL")
+"""Only here is the index written, and at the birth."""
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)"
-
+TAKE_OVER = f"UPDATE saga SET owner = '{HEIR}', fence = fence + 1 WHERE owner = '{OWNER}' AND due_at <= ?"
+READ = (
+    f"SELECT e.saga_id, e.data FROM saga s JOIN event e ON e.saga_id = s.id WHERE s.owner = '{HEIR}' "
+    "ORDER BY e.saga_id, e.seq"
+)
+BUSY = 60.0  # seconds for which a process waits for its turn to write
 
 Work = tuple[str, int, int, str, Sequence[Event], asyncio.Future[None]]
 
@@ -61,6 +66,10 @@ class SQLiteFloor:
         self._there_is_work.release()
         await future
         return version + len(events)
+
+    async def take_over(self) -> dict[str, list[dict[str, Any]]]:
+        """Claim with one statement, read with another."""
+        return await asyncio.to_thread(_take_over, self._path)
 
     async def close(self) -> None:
         """Stop the writer."""
@@ -88,7 +97,7 @@ class SQLiteFloor:
 
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection with the settings of the SQLite store, to a database that has the tables."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}")
@@ -103,11 +112,11 @@ def _write(connection: sqlite3.Connection, batch: Sequence[Work]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for saga_id, version, fence, state, events, _ in batch:
         after = version + len(events)
-        due_at = None if state in ("completed", "failed") else now
         if version == 0:
-            connection.execute(INSERT_SAGA, (saga_id, state, after, fence, due_at, now))
+            connection.execute(INSERT_SAGA, (saga_id, state, after, fence, now, now))
         else:
-            done = connection.execute(UPDATE_SAGA, (after, state, due_at, now, saga_id, version, fence))
+            update = END_SAGA if state in ("completed", "failed") else UPDATE_SAGA
+            done = connection.execute(update, (after, state, now, saga_id, version, fence))
             if done.rowcount != 1:
                 raise RuntimeError(f"{saga_id}: lost the race against nobody")
         append_id = f"{saga_id}-{version}"
@@ -115,6 +124,16 @@ def _write(connection: sqlite3.Connection, batch: Sequence[Work]) -> None:
             rows.append((saga_id, seq, append_id, kind, now, encode(data)))
     connection.executemany(INSERT_EVENT, rows)
     connection.execute("COMMIT")
+
+
+def _take_over(path: Path) -> dict[str, list[dict[str, Any]]]:
+    decode = msgspec.json.decode
+    found: dict[str, list[dict[str, Any]]] = {}
+    with closing(open_database(path)) as connection:
+        connection.execute(TAKE_OVER, (time.time(),))
+        for saga_id, data in connection.execute(READ):
+            found.setdefault(saga_id, []).append(decode(data))
+    return found
 
 
 def _wake(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
@@ -147,12 +166,18 @@ class SQLiteFile:
     def count_engine(self) -> Rows:
         return count_events(self.path, "saga_events")
 
+    def settle(self) -> None:
+        """Bring what lies in the log into the file."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
 
 @attrs.frozen
 class SQLitePlace:
     """A folder."""
 
     folder: Path
+    about: str = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL"
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[SQLiteFile]:
@@ -165,3 +190,8 @@ class SQLitePlace:
 def open_place(folder: Path) -> Iterator[SQLitePlace]:
     """Nothing needs to be started."""
     yield SQLitePlace(folder)
+
+
+def find(url: str) -> SQLiteFile:
+    """The file of a URL."""
+    return SQLiteFile(sqlite_path(url))

@@ -12,26 +12,50 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
+from benchmarks import peers
 from benchmarks.files import count_events, same_rows
+from benchmarks.floors.base import STORES
 from benchmarks.floors.job import run_floor
 from benchmarks.floors.sqlite import SQLiteFile
+from benchmarks.options import Options
+from benchmarks.result import Row, Skipped, Table
+from benchmarks.targets import TARGETS
+from tests.servers.base import Server
+from tests.servers.mongodb import MongoDB
 from tests.servers.plugin import Servers
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.redis import Redis
 
-ROWS = {"throughput": 4, "recovery": 1, "memory": 3, "growth": 5, "startup": 4}
+ROWS = {"throughput": 2, "workers": 1, "recovery": 1, "growth": 4, "memory": 3, "startup": 4, "peers": 2}
+SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "redis": Redis, "mongodb": MongoDB}
+ASKED = [(question, store) for store in STORES for question in ROWS if store in command.ONLY_ON.get(question, STORES)]
 
 
-@pytest.mark.parametrize("question", ROWS)
-def test_a_question_is_answered_and_written(question: str, tmp_path: Path) -> None:
+@pytest.mark.timeout(180)  # seconds alone; many short processes, which a busy machine starts slowly
+@pytest.mark.parametrize(("question", "store"), ASKED)
+def test_a_question_is_answered_and_written(
+    question: str, store: str, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if store in SERVERS:
+        url = servers.url(SERVERS[store])  # or this test is skipped
+        if store == "mongodb":
+            monkeypatch.setenv("SAGAFSM_TEST_MONGODB_URL", url)
     output = io.StringIO()
-    arguments = [question, "--quick", "--folder", str(tmp_path / "work"), "--write", "--results", str(tmp_path / "out")]
-    assert command.main(arguments, console=Console(file=output, width=160)) == 0
+    arguments = [question, "--store", store, "--quick", "--folder", str(tmp_path / "work")]
+    arguments += ["--write", "--results", str(tmp_path / "out")]
+    done = command.main(arguments, console=Console(file=output, width=160))
+    if f"skipped: {question} on {store}" in output.getvalue():
+        pytest.skip(output.getvalue())
+    assert done == 0, output.getvalue()
     (path,) = (tmp_path / "out").iterdir()
     machine, *rows = map(json.loads, path.read_text().splitlines())
-    assert path.name.endswith(f"-{question}.jsonl")
-    assert machine["machine"].keys() >= {"at", "cores", "load", "python", "sqlite", "sync_ms"}
+    assert path.name.endswith(f"-{store}-{question}.jsonl")
+    assert machine["machine"].keys() >= {"at", "cores", "load", "python", "server", "sync_ms"}
     assert len(rows) == ROWS[question]
     assert all(row["table"] in output.getvalue() for row in rows)
+    assert {target.cell for target in TARGETS if target.question == question} <= {
+        cell for row in rows for cell in row["cells"]
+    }
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -63,19 +87,43 @@ async def test_another_job_is_not_compared(tmp_path: Path) -> None:
 
 def test_what_is_measured_on_one_store_only_is_refused_for_another(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        command.main(["growth", "throughput", "--store", "postgresql"])
-    assert "'growth' is measured on sqlite only" in capsys.readouterr().err
-
-
-def test_the_floor_and_the_engine_do_the_same_on_postgresql(servers: Servers, tmp_path: Path) -> None:
-    servers.url(PostgreSQL)  # or this test is skipped
-    output = io.StringIO()
-    arguments = ["throughput", "--store", "postgresql", "--quick", "--folder", str(tmp_path)]
-    assert command.main(arguments, console=Console(file=output, width=160)) == 0
-    assert "engine against floor, postgresql" in output.getvalue()
+        command.main(["memory", "throughput", "--store", "postgresql"])
+    assert "'memory' is measured on sqlite only" in capsys.readouterr().err
 
 
 def test_an_unknown_question_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert "'speed' is none of throughput" in capsys.readouterr().err
+
+
+def test_all_goes_on_after_a_question_that_cannot_be_asked_and_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_peer(_: Options) -> list[Table]:
+        raise Skipped("no peer here")
+
+    def broken(_: Options) -> list[Table]:
+        raise RuntimeError("not the same job")
+
+    def fine(_: Options) -> list[Table]:
+        return [Table("memory", "memory", [Row({"a": 1})])]
+
+    output = io.StringIO()
+    arguments = ["all", "--store", "sqlite", "--folder", str(tmp_path)]
+    monkeypatch.setattr(command, "QUESTIONS", {"peers": no_peer, "memory": fine})
+    assert command.main(arguments, console=Console(file=output, width=160)) == 0
+    assert "skipped: peers on sqlite: no peer here" in output.getvalue()
+    monkeypatch.setattr(command, "QUESTIONS", {"recovery": broken, "memory": fine})
+    assert command.main(arguments, console=Console(file=output, width=160)) == 1
+    assert "failed: recovery on sqlite" in output.getvalue()
+    assert output.getvalue().count("memory on SQLite") == 2
+
+
+def test_a_question_that_was_named_and_cannot_be_asked_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(peers, "OLDEST_SQLITE", (99, 0))
+    output = io.StringIO()
+    assert command.main(["peers", "--folder", str(tmp_path)], console=Console(file=output, width=160)) == 1
+    assert "DBOS needs SQLite" in output.getvalue()
