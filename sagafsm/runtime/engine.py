@@ -99,7 +99,7 @@ class Engine:
         self.wake = asyncio.Event()  # set: the worker should look at the store now
         self.stranded = asyncio.Event()  # set: sagas are ours that nobody drives
         self.next_due: float | None = None
-        self._lease_until = 0.0
+        self._lease_until = float("-inf")  # a monotonic clock may begin anywhere, below zero too
         self._held_until = 0.0  # by the store's clock
         self.lapses = 0  # how often the lease had run out before it was renewed
         self._executor: DaemonThreads | None = None

@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from sagafsm import SagaDefinition, Step
+from sagafsm import Orchestrator, SagaDefinition, Step, StoreUnavailable
 from tests.runtime.world import Around
 
 
@@ -49,3 +49,26 @@ async def test_a_call_announced_under_a_lease_that_ran_out_is_not_begun(world, d
     assert starting.done()
     await first.close()
     await second.close()
+
+
+class HearsOnce(Around):
+    """The first heartbeat counts, all later ones fail."""
+
+    heard = False
+
+    async def heartbeat(self, worker_id, ttl):
+        if self.heard:
+            raise StoreUnavailable("no")
+        self.heard = True
+        return await self.inner.heartbeat(worker_id, ttl)
+
+
+async def test_a_clock_that_begins_below_zero_lets_no_lease_hold_for_ever(world, did):
+    """Found by the simulation: a monotonic clock may begin anywhere, and 0 was later than all of its times."""
+    saga = SagaDefinition(name="letter", steps=[Step("a", lambda data: did("a"), compensatable=False)])
+    environment = world.environment()
+    environment.monotonic = lambda: world.time - 1000
+    async with Orchestrator(HearsOnce(world.store), sagas=[saga], environment=environment, lease=5) as orchestrator:
+        assert orchestrator._engine.lease_holds()
+        await asyncio.sleep(10)
+        assert not orchestrator._engine.lease_holds()
