@@ -57,6 +57,9 @@ async def test_one_may_know_better(schemas, pooled):
 
 
 async def test_no_statement_and_no_setting_is_left_on_the_servers_connections(pooled, pooler):
+    async with asyncpg_connection(pooler.url) as connection:
+        for _ in range(pooler.pool_size * 2):  # what others have left there
+            await connection.execute("DISCARD ALL")
     store = await opened(pooled.url(await pooled.empty()))
     await store.commit([create(f"s{n}", due_at=1.0) for n in range(5)])
     await store.heartbeat("w", 100.0)
