@@ -1,1 +1,1 @@
-"""A pytest plug-in for simulations of sagas: see ``plugin``."""
+"""A pytest plug-in for simulations of sagas, which pytest finds by itself: see ``plugin``."""
