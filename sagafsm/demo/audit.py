@@ -1,7 +1,8 @@
 """The audit: do the three books, the orders and the sagas say the same?
 
 What must stay true: every check is a function of what was read, finds a wrong on its own evidence, and says which
-order, article or account is wrong and how. The sagas' word is never taken for what a participant did.
+order, article or account is wrong and how. The sagas' word is never taken for what a participant did. Their logs are
+judged by the checker that judges the library's simulations.
 
 ``python -m sagafsm.demo.audit FOLDER`` audits the folder that a demo with ``--keep FOLDER`` left; it exits with 1 if
 anything is wrong.
@@ -22,6 +23,7 @@ import msgspec
 from .bank import CARD_OPENING, SHOP
 from .books import Account, Books, Shelf
 from .catalogue import CATALOGUE
+from .logs import Kept, judged, read_logs
 from .orders import Order, load_orders
 from .outcome import Outcome
 
@@ -44,12 +46,14 @@ class Finding:
 class Evidence:
     """What the audit goes by.
 
-    ``reports``: how the orders ended, in the order in which the job said so; after a kill it says so again.
+    ``reports``: how the orders ended, in the order in which the job said so; after a kill it says so again. ``sagas``:
+    their sagas, as the store has them.
     """
 
     orders: Sequence[Order]
     reports: Sequence[Outcome]
     books: Books
+    sagas: Sequence[Kept]
 
     @property
     def outcomes(self) -> Mapping[str, Outcome]:
@@ -216,6 +220,16 @@ def money_adds_up(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding("money adds up", account, message)
 
 
+def no_invariant_broken(evidence: Evidence) -> Iterator[Finding]:
+    """The library's checker, which judges its simulations, finds nothing wrong with the log of any saga."""
+    kept = {one.order_id for one in evidence.sagas}
+    for order_id in evidence.outcomes:
+        if order_id not in kept:
+            yield Finding("no invariant broken", order_id, "its saga is not in the store")
+    for order_id, problem in judged(evidence.sagas, evidence.books):
+        yield Finding("no invariant broken", order_id, problem)
+
+
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     every_saga_ended,
     nothing_forgotten,
@@ -225,6 +239,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     no_strangers,
     stock_adds_up,
     money_adds_up,
+    no_invariant_broken,
 )
 
 
@@ -258,6 +273,7 @@ def read_evidence(folder: Path) -> Evidence:
         orders=load_orders(folder / ORDERS),
         reports=[msgspec.json.decode(line, type=Outcome) for line in (folder / OUTCOMES).read_bytes().splitlines()],
         books=Books.read(folder),
+        sagas=read_logs(folder),
     )
 
 

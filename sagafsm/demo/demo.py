@@ -26,6 +26,7 @@ from .audit import ORDERS, OUTCOMES, Evidence, Report, audit, read_evidence
 from .books import PARTICIPANTS
 from .children import Child, ChildFailed, Children, Deadline
 from .faults import FaultPlan
+from .logs import keep_logs
 from .make_orders import as_lines
 from .orders import load_orders
 from .outcome import Outcome
@@ -160,6 +161,8 @@ def conduct(settings: Settings, advance: Callable[[int, str], None] = lambda don
         for participant in participants:
             participant.stop(timeout=10.0)
     (settings.folder / OUTCOMES).write_bytes(b"".join(msgspec.json.encode(report) + b"\n" for report in reports))
+    order_ids = [order.order_id for order in orders]
+    asyncio.run(keep_logs(settings.folder, settings.store, order_ids, settings.prefix))
     evidence = read_evidence(settings.folder)
     example, timeline = asyncio.run(_story(settings, _longest(evidence)))
     return Result(

@@ -1,10 +1,13 @@
-"""What must be true of a folder when its sagas have ended, whatever happened to their processes."""
+"""What must be true of a folder when its sagas have ended, whatever happened to their processes.
+
+The judge is the one that judges simulated runs; this reads the evidence for it.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -12,13 +15,16 @@ import attrs
 
 from sagafsm import SagaDefinition
 from sagafsm.core import events as e
-from sagafsm.core.codec import decode_event
 from sagafsm.core.progress import Progress
-from sagafsm.core.step import StepKind
-from sagafsm.store import Filter, Store, StoredEvent
-from sagafsm.testing.checker import Effect, Entry, check_log, check_net_effect, check_replay
+from sagafsm.store import Filter, Record, Store, StoredEvent
+from sagafsm.testing.account import Entry
+from sagafsm.testing.checker import Effect
+from sagafsm.testing.judging import Evidence, Log, Made, judge
 
 from .ledger import Ledger
+
+COLUMNS = "id, type, kind, state, outcome, stuck, suspended, version, fence, owner, due_at, attention, correlation_id, \
+digest, created_at, updated_at, finished_at, parent_id, problem"
 
 
 @attrs.frozen
@@ -36,54 +42,39 @@ class Audited:
 
 
 def audit(folder: Path, *definitions: SagaDefinition) -> dict[str, Audited]:
-    """Check the sagas' file and the participants' book against each other; every saga found, by its id."""
-    known = {definition.kind: definition for definition in _with_children(definitions)}
-    found = {}
+    """Judge the sagas' file by itself and by the participants' book; every saga found, by its id."""
     with closing(sqlite3.connect(folder / "sagas.db")) as db:
         check_file(db)
-        for saga_id, kind, version, state, owner, due_at in db.execute(
-            "SELECT id, kind, version, state, owner, due_at FROM sagas"
-        ).fetchall():
-            audited = _read(db, saga_id, known[kind])
-            assert version == audited.progress.version == len(audited.entries)
-            assert state == audited.progress.state.value
-            assert not audited.progress.state.terminal or (owner, due_at) == (None, None)
-            found[saga_id] = audited
-    check_effects(folder, known, found)
-    check_write_ahead(folder)
-    return found
+        known = _by_kind(definitions)
+        records = [_record(row) for row in db.execute(f"SELECT {COLUMNS} FROM sagas").fetchall()]
+        logs = [_log(known, record, _events(db, record.saga_id)) for record in records]
+    return _judge(folder, logs, watched=True)
 
 
 async def audit_store(store: Store, folder: Path, *definitions: SagaDefinition) -> dict[str, Audited]:
     """As :func:`audit`, of any store, through the protocol."""
-    known = {definition.kind: definition for definition in _with_children(definitions)}
-    found: dict[str, Audited] = {}
+    known = _by_kind(definitions)
+    logs: list[Log] = []
     cursor: str | None = None
     while True:
         page = await store.find(Filter(), cursor=cursor, limit=500)
-        for record in page.records:
-            audited = _check(record.saga_id, known[record.kind], await store.events(record.saga_id))
-            assert record.version == audited.progress.version == len(audited.entries)
-            assert record.state == audited.progress.state.value
-            assert not audited.progress.state.terminal or (record.owner, record.due_at) == (None, None)
-            found[record.saga_id] = audited
+        logs += [_log(known, record, await store.events(record.saga_id)) for record in page.records]
         cursor = page.cursor
         if cursor is None:
             break
     counted = Counter[str]()
     for count in await store.counts():
         counted[count.state] += count.count
-    assert +counted == Counter(audited.progress.state.value for audited in found.values())
-    check_effects(folder, known, found)
-    check_announced(folder, found)
-    return found
+    audited = _judge(folder, logs, watched=False)
+    assert +counted == Counter(one.progress.state.value for one in audited.values())
+    return audited
 
 
-def _with_children(definitions: tuple[SagaDefinition, ...]) -> list[SagaDefinition]:
+def _by_kind(definitions: tuple[SagaDefinition, ...]) -> Mapping[str, SagaDefinition]:
     found = list(definitions)
     for definition in found:  # grows
         found.extend(step.child for step in definition.steps.values() if step.child is not None)
-    return found
+    return {definition.kind: definition for definition in found}
 
 
 def check_file(db: sqlite3.Connection) -> None:
@@ -94,47 +85,26 @@ def check_file(db: sqlite3.Connection) -> None:
     assert sorted(counted) == sorted(db.execute("SELECT state, count(*) FROM sagas GROUP BY state").fetchall())
 
 
-def _read(db: sqlite3.Connection, saga_id: str, definition: SagaDefinition) -> Audited:
+def _record(row: tuple[object, ...]) -> Record:
+    names = COLUMNS.replace("id,", "saga_id,", 1).replace("type,", "saga_type,", 1).split(", ")
+    return Record(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
+
+
+def _events(db: sqlite3.Connection, saga_id: str) -> list[StoredEvent]:
     rows = db.execute("SELECT seq, type, at, data FROM saga_events WHERE saga_id = ? ORDER BY seq", (saga_id,))
-    return _check(saga_id, definition, [StoredEvent(seq, kind, at, data.encode()) for seq, kind, at, data in rows])
+    return [StoredEvent(seq, kind, at, data.encode()) for seq, kind, at, data in rows]
 
 
-def _check(saga_id: str, definition: SagaDefinition, log: Sequence[StoredEvent]) -> Audited:
-    """A saga's log, held against every law of a log."""
-    entries = [Entry(event.seq, event.at, decode_event(saga_id, event)) for event in log]
-    progress = check_log(definition, entries)
-    check_replay(entries)
-    return Audited(progress, entries)
+def _log(known: Mapping[str, SagaDefinition], record: Record, events: Iterable[StoredEvent]) -> Log:
+    return Log(saga_id=record.saga_id, definition=known[record.kind], events=list(events), record=record)
 
 
-def check_effects(folder: Path, known: dict[str, SagaDefinition], found: dict[str, Audited]) -> None:
-    """What participants did is what the log says: kept once, or undone once after it was done once."""
-    effects: dict[str, list[Effect]] = {saga_id: [] for saga_id in found}
-    for entry in Ledger(folder).entries():
+def _judge(folder: Path, logs: list[Log], *, watched: bool) -> dict[str, Audited]:
+    """``watched``: whoever was called looked what the log had announced at that moment; else it is asked at the end."""
+    ledger = Ledger(folder)
+    effects: dict[str, list[Effect]] = {log.saga_id: [] for log in logs}
+    for entry in ledger.entries():
         effects[entry.saga_id].append(Effect(step=entry.step, via=entry.via, undo=entry.undo))
-    for saga_id, audited in found.items():
-        definition = known[audited.progress.kind]
-        for name, spec in definition.steps.items():
-            child = found.get(f"{saga_id}:{name}")
-            if spec.kind is StepKind.CHILD and child is not None and child.progress.state.value == "completed":
-                effects[saga_id].append(Effect(step=name))
-        check_net_effect(definition, audited.progress, effects[saga_id])
-
-
-def check_write_ahead(folder: Path) -> None:
-    """When the n-th call under a key came in, its log announced at least n of them."""
-    made: Counter[tuple[str, str]] = Counter()
-    for call in Ledger(folder).calls():
-        made[call.saga_id, call.key] += 1
-        assert call.announced >= made[call.saga_id, call.key], f"{call} was not announced"
-
-
-def check_announced(folder: Path, found: dict[str, Audited]) -> None:
-    """No participant was called more often than the logs say; when each call was announced, this does not see."""
-    announced: Counter[tuple[str, str]] = Counter()
-    for saga_id, audited in found.items():
-        for entry in audited.entries:
-            if isinstance(entry.event, (e.AttemptStarted, e.CompensationAttemptStarted)):
-                announced[saga_id, entry.event.idempotency_key] += 1
-    made = Counter((call.saga_id, call.key) for call in Ledger(folder).calls())
-    assert made <= announced, f"called and not announced: {made - announced}"
+    made = [Made(call.saga_id, call.key, call.announced if watched else None) for call in ledger.calls()]
+    verdict = judge(Evidence(logs={log.saga_id: log for log in logs}, effects=effects, made=made))
+    return {log.saga_id: Audited(verdict.standing[log.saga_id], log.entries()) for log in logs}

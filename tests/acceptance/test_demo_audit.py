@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import attrs
+import msgspec
 import pytest
 
+from sagafsm import Orchestrator
 from sagafsm.demo import audit as auditing
 from sagafsm.demo.audit import CHECKS, Evidence, audit
 from sagafsm.demo.bank import Bank
 from sagafsm.demo.book import Book, Call
 from sagafsm.demo.books import Books
 from sagafsm.demo.carrier import Carrier
+from sagafsm.demo.logs import LOGS, Kept, fetch
 from sagafsm.demo.make_orders import as_lines, make_orders
 from sagafsm.demo.orders import Order, load_orders
 from sagafsm.demo.outcome import Outcome
+from sagafsm.demo.saga import OrderFulfillment, Payment, Reservation, Shipment
 from sagafsm.demo.warehouse import Warehouse
+from sagafsm.testing import SagaTestHarness
 
 FULFILLED, UNDONE, UNTOUCHED = "order-0001", "order-0003", "order-0004"
 
@@ -29,6 +35,26 @@ def call(book: Book, operation: str, order: Order, **body: object) -> dict[str, 
     answer = book.receive(Call(operation, key, order.order_id, {"order_id": order.order_id, **body}))
     assert answer.status == 200, answer
     return dict(answer.body)
+
+
+def saga_of(order: Order, refuses: str | None = None) -> Kept:
+    """The saga of an order, as the store has it, without the participants."""
+    harness = SagaTestHarness(OrderFulfillment)
+    harness.configure_result("reserve_stock", Reservation(reservation="r"))
+    harness.configure_result("charge_card", Payment(payment="p", amount=order.total))
+    harness.configure_result("create_shipment", Shipment(tracking="t"))
+    for name in ("confirm", "release_stock", "refund_card"):
+        harness.configure_result(name)
+    if refuses is not None:
+        harness.configure_failure(refuses)
+    harness.run_sync(order, saga_id=order.order_id)
+    found: list[Kept] = []
+
+    async def read(orchestrator: Orchestrator) -> None:
+        found.extend(await fetch(orchestrator.store, {order.order_id: order.order_id}))
+
+    asyncio.run(harness.perform(read))
+    return found[0]
 
 
 @pytest.fixture
@@ -52,6 +78,12 @@ def folder(tmp_path: Path) -> Path:
             call(warehouse, "dispatch", order, reservation=reserved["reservation"])
     for book in (warehouse, bank, carrier):
         book.close()
+    logs = [
+        saga_of(fulfilled),
+        saga_of(undone, refuses="create_shipment"),
+        saga_of(untouched, refuses="reserve_stock"),
+    ]
+    (tmp_path / LOGS).write_bytes(b"".join(msgspec.json.encode(log) + b"\n" for log in logs))
     (tmp_path / auditing.ORDERS).write_bytes(as_lines(orders))
     states = {fulfilled: "completed", undone: "failed", untouched: "failed"}
     lines = [json.dumps({"order_id": order.order_id, "state": state}) for order, state in states.items()]
@@ -98,7 +130,7 @@ def test_a_double_charge_that_was_refunded_is_still_found(folder: Path) -> None:
             f" select kind || '2', order_id, kind, payment, card, amount from entries"
             f" where order_id = '{UNDONE}' and kind = '{kind}'",
         )  # fmt: skip
-    assert found(folder) == {("nothing twice", UNDONE)}
+    assert found(folder) == {("no invariant broken", UNDONE), ("nothing twice", UNDONE)}
 
 
 def test_a_missing_refund_is_found_although_the_balances_agree(folder: Path) -> None:
@@ -109,7 +141,12 @@ def test_a_missing_refund_is_found_although_the_balances_agree(folder: Path) -> 
         f"update accounts set balance = balance - {order.total} where account = '{order.card}'",
         f"update accounts set balance = balance + {order.total} where account = 'shop'",
     )  # fmt: skip
-    assert found(folder) == {("whole or nothing", UNDONE), ("money adds up", "shop"), ("money adds up", order.card)}
+    assert found(folder) == {
+        ("no invariant broken", UNDONE),
+        ("whole or nothing", UNDONE),
+        ("money adds up", "shop"),
+        ("money adds up", order.card),
+    }
 
 
 def test_a_refund_of_a_cent_too_little_is_found(folder: Path) -> None:
@@ -129,7 +166,7 @@ def test_a_refund_without_a_charge_is_found(folder: Path) -> None:
 
 def test_a_release_that_came_before_its_reservation_is_found(folder: Path) -> None:
     plant(folder, "warehouse.db", f"update movements set n = -n where order_id = '{UNDONE}' and kind = 'release'")
-    assert found(folder) == {("nothing undone before it was done", UNDONE)}
+    assert found(folder) == {("no invariant broken", UNDONE), ("nothing undone before it was done", UNDONE)}
 
 
 def test_a_wrong_stock_count_is_found(folder: Path) -> None:
@@ -156,7 +193,7 @@ def test_a_parcel_for_a_failed_order_is_found(folder: Path) -> None:
         "insert into shipments (key, order_id, tracking, postcode, country)"
         f" values ('x', '{UNTOUCHED}', 't', '1010', 'AT')",
     )  # fmt: skip
-    assert found(folder) == {("whole or nothing", UNTOUCHED)}
+    assert found(folder) == {("no invariant broken", UNTOUCHED), ("whole or nothing", UNTOUCHED)}
 
 
 def test_two_parcels_for_one_order_are_found(folder: Path) -> None:
@@ -165,12 +202,16 @@ def test_two_parcels_for_one_order_are_found(folder: Path) -> None:
         "insert into shipments (key, order_id, tracking, postcode, country)"
         f" values ('x', '{FULFILLED}', 't', '1010', 'AT')",
     )  # fmt: skip
-    assert found(folder) == {("whole or nothing", FULFILLED), ("nothing twice", FULFILLED)}
+    assert found(folder) == {
+        ("no invariant broken", FULFILLED),
+        ("whole or nothing", FULFILLED),
+        ("nothing twice", FULFILLED),
+    }
 
 
 def test_a_completed_order_without_its_parcel_is_found(folder: Path) -> None:
     plant(folder, "carrier.db", f"delete from shipments where order_id = '{FULFILLED}'")
-    assert found(folder) == {("whole or nothing", FULFILLED)}
+    assert found(folder) == {("no invariant broken", FULFILLED), ("whole or nothing", FULFILLED)}
 
 
 def test_goods_that_were_reserved_and_never_dispatched_are_found(folder: Path) -> None:
@@ -212,6 +253,27 @@ def test_a_saga_that_calls_an_undone_order_completed_is_found(folder: Path) -> N
     assert {("whole or nothing", UNDONE), ("nothing forgotten", UNDONE)} <= findings
 
 
+def test_a_log_that_breaks_an_invariant_is_found(folder: Path) -> None:
+    evidence = auditing.read_evidence(folder)
+    fulfilled, *others = evidence.sagas
+    torn = msgspec.structs.replace(fulfilled, events=[event for event in fulfilled.events if event[0] != 3])
+    findings = audit(attrs.evolve(evidence, sagas=[torn, *others])).findings
+    assert [(finding.check, finding.subject) for finding in findings] == [("no invariant broken", FULFILLED)]
+
+
+def test_a_saga_that_contradicts_the_books_is_found(folder: Path) -> None:
+    """The log is sound by itself, and so are the books; together they are not."""
+    plant(folder, "bank.db", f"delete from entries where kind = 'refund' and order_id = '{UNDONE}'")
+    problems = [finding.message for finding in audit(auditing.read_evidence(folder)).findings]
+    assert any("C1 net effect: step charge_card is compensated" in problem for problem in problems)
+
+
+def test_an_order_without_its_saga_is_found(folder: Path) -> None:
+    evidence = auditing.read_evidence(folder)
+    findings = audit(attrs.evolve(evidence, sagas=evidence.sagas[1:])).findings
+    assert [(finding.check, finding.subject) for finding in findings] == [("no invariant broken", FULFILLED)]
+
+
 def test_an_end_that_the_kill_made_unsaid_is_found(folder: Path) -> None:
     evidence = auditing.read_evidence(folder)
     reports = [Outcome(order_id=FULFILLED, state="failed", outcome="compensated"), *evidence.reports]
@@ -219,7 +281,7 @@ def test_an_end_that_the_kill_made_unsaid_is_found(folder: Path) -> None:
     assert [(finding.check, finding.subject) for finding in findings] == [("nothing forgotten", FULFILLED)]
 
 
-@pytest.mark.parametrize("missing", ["bank.db", auditing.ORDERS, auditing.OUTCOMES])
+@pytest.mark.parametrize("missing", ["bank.db", auditing.ORDERS, auditing.OUTCOMES, LOGS])
 def test_a_folder_that_cannot_be_read_is_said_so(
     folder: Path, missing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,7 +293,7 @@ def test_a_folder_that_cannot_be_read_is_said_so(
 def test_evidence_can_be_made_by_hand(folder: Path) -> None:
     """The checks are functions of data, so that another test can feed them what it likes."""
     books = attrs.evolve(Books.read(folder), movements=[], entries=[], shipments=[], accounts={})
-    evidence = Evidence(orders=[], reports=[], books=books)
+    evidence = Evidence(orders=[], reports=[], books=books, sagas=[])
     assert {finding.check for finding in audit(evidence).findings} == {"stock adds up"}
 
 

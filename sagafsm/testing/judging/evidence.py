@@ -45,19 +45,29 @@ class Log:
         return [Entry(stored.seq, stored.at, decode_event(self.saga_id, stored)) for stored in self.events]
 
 
+@attrs.frozen
+class Made:
+    """One call as its participant noted it. ``announced``: how many the log had announced then (None: unknown)."""
+
+    saga_id: str
+    key: str
+    announced: int | None = None
+
+
 @attrs.frozen(kw_only=True)
 class Evidence:
     """Everything that is known.
 
     ``effects``: what took effect in the world, in order, by saga (None: nobody kept a book). ``trace``: grants,
-    appends, calls, questions and faults, in the order in which they happened (None: unknown). ``views``: what readers
-    were shown. ``knows``: the kinds that each process has, by the beginning of its id. ``quiescent``: nothing is under
+    appends, calls, questions and faults, in the order in which they happened (None: unknown). ``made``: calls, as those
+    noted them who were called. ``views``: what readers were shown. ``knows``: the kinds that each process has, by the beginning of its id. ``quiescent``: nothing is under
     way any more. ``thorough``: make the dear checks too.
     """
 
     logs: Mapping[str, Log]
     effects: Mapping[str, Sequence[Effect]] | None = None
     trace: Sequence[TraceEntry] | None = None
+    made: Sequence[Made] = ()
     views: Sequence[tuple[str, Progress]] = ()
     knows: Mapping[str, frozenset[str]] = {}
     quiescent: bool = True

@@ -32,6 +32,7 @@ from ..trace import Entry as TraceEntry
 from . import answers, logs
 from .calls import Calls
 from .evidence import Evidence
+from .made import calls_were_announced
 from .records import Records
 
 
@@ -66,6 +67,7 @@ def judge(evidence: Evidence) -> Verdict:
         _note(verdict.reached, entries[saga], progress)
     if evidence.effects is not None and evidence.quiescent:
         _judge_effects(evidence, verdict, records.purged_as)
+    calls_were_announced(evidence)
     answers.starts_are_kept(evidence)
     answers.one_id_one_saga(evidence)
     answers.aborts_are_kept(evidence, verdict.reached)
