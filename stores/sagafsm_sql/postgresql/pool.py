@@ -148,7 +148,7 @@ class Pool:
         if asyncio.get_running_loop().time() - since < IDLE:
             return True
         try:
-            await connection.execute("")
+            await connection.execute("SELECT")
         except DRIVER:
             connection.terminate()
             return False
