@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .core.errors import InvalidInput, SettingsError
-from .core.secrets import holds_secret, redact
+from .core.secrets import holds_secret, is_cut_off, redact
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
@@ -369,6 +369,10 @@ def open_store(url: str, **options: Any) -> Store:
     if not scheme:
         shown = redact(repr(url))
         raise SettingsError(f"{shown} is no store URL; write for example 'sqlite:///sagas.db' or 'memory://'")
+    if is_cut_off(url):
+        raise SettingsError(
+            f"{redact(url)!r}: a / ? or # in the user name or the password is to be escaped: p/w is written p%2Fw"
+        )
     found = {entry.name: entry for entry in entry_points(group="sagafsm.stores")}
     if scheme not in found:
         known = ", ".join(sorted(found)) or "none"
@@ -380,10 +384,14 @@ def open_store(url: str, **options: Any) -> Store:
         raise SettingsError(
             f"the store for '{scheme}://' cannot be loaded: {exc} (it is in {package}; install its driver)"
         ) from exc
+    store: Store
     try:
-        store: Store = factory.from_url(url, **options)
+        store = factory.from_url(url, **options)
     except SettingsError as exc:
-        if holds_secret(str(exc)):  # what a store says of a URL that it refuses may repeat it
-            raise SettingsError(redact(str(exc))) from None
-        raise
-    return store
+        if not holds_secret(url):
+            raise
+        refused = redact(str(exc))
+    else:
+        return store
+    # What a store or a parser says of a URL that it refuses may repeat it: outside the handler nothing is chained.
+    raise SettingsError(refused)

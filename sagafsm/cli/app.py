@@ -7,7 +7,6 @@ it was asked for; what only some verbs need is imported by them.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 import traceback
@@ -40,7 +39,9 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         if self.debug:
-            logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+            from ..runtime.logs import log_to_stderr
+
+            log_to_stderr("DEBUG", "%(levelname)s %(name)s: %(message)s")
         try:
             return super().invoke(ctx)
         except SagaError as exc:

@@ -56,13 +56,12 @@ def worker(
 
     Public method: Orchestrator.health.
     """
-    import logging
-
     from ..core.errors import InvalidInput
+    from ..runtime.logs import log_to_stderr
 
     if log_level not in LEVELS:
         raise InvalidInput(f"--log-level is one of {', '.join(LEVELS)}, not {log_level!r}")
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(log_level.upper(), "%(asctime)s %(levelname)s %(name)s: %(message)s")
     orchestrator = _orchestrator(target, store)
     orchestrator._adjust(worker=True, concurrency=concurrency, drain_timeout=drain_timeout)
     raise typer.Exit(asyncio.run(_work(orchestrator, health_port, health_host, health_file)))

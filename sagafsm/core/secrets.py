@@ -16,6 +16,7 @@ _PARAMETER = re.compile(
     rf"([\w.-]*{_WORD}[\w.-]*(?:\s*=\s*|['\"]\s*:\s*))('[^']*'|\"[^\"]*\"|[^\s&;,#'\"]+)", re.IGNORECASE
 )
 _NAME = re.compile(_WORD, re.IGNORECASE)
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
 
 
 def redact(text: str) -> str:
@@ -26,6 +27,17 @@ def redact(text: str) -> str:
 def holds_secret(text: str) -> bool:
     """Whether there is something in it that must not be shown."""
     return redact(text) != text
+
+
+def is_cut_off(url: str) -> bool:
+    """Whether a password in a URL holds a / ? or # as it is: parsers take what stands before it for host and port."""
+    rest = url.partition("://")[2]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path, _, query = rest[len(authority) :].partition("?")
+    if ":" not in authority:
+        return False
+    hosts = all(_HOST.fullmatch(host) for host in authority.split(","))
+    return "@" in path or ("@" in query and "@" not in authority and not hosts)
 
 
 def names_secret(key: str) -> bool:

@@ -99,6 +99,7 @@ class Engine:
         self.wake = asyncio.Event()  # set: the worker should look at the store now
         self.stranded = asyncio.Event()  # set: sagas are ours that nobody drives
         self.next_due: float | None = None
+        self.backlog = False  # more is due than there was room for: it goes before what is started from now on
         self._lease_until = float("-inf")  # a monotonic clock may begin anywhere, below zero too
         self._held_until = 0.0  # by the store's clock
         self.lapses = 0  # how often the lease had run out before it was renewed
@@ -273,8 +274,8 @@ class Engine:
         self.waiters.tell(driver.saga_id, driver.instance)
         if driver.due_at is not None and not progress.state.terminal:
             self.wake_at(driver.due_at)
-        elif len(self.drivers) < self.settings.concurrency:
-            self.wake_if_full()
+        if self.backlog and self.room > 0:
+            self.wake.set()
 
     def orphaned(self, driver: Driver, cause: BaseException | None) -> None:
         """A driver cannot go on although the saga may still be ours: it is taken up again in a moment."""
@@ -318,18 +319,12 @@ class Engine:
     # --- waking the worker ---
 
     def wake_at(self, due_at: float) -> None:
-        """Some saga is due at this time: the worker should not sleep longer."""
-        if self.next_due is None or due_at < self.next_due:
+        """Some saga is due at this time: the worker should not sleep longer. Where it is full, the next end wakes it."""
+        if self.room <= 0 and due_at <= self.clock():
+            self.backlog = True
+        elif self.next_due is None or due_at < self.next_due:
             self.next_due = due_at
             self.wake.set()
-
-    def wake_if_full(self) -> None:
-        """A place is free: if sagas had to be left waiting for one, look for them."""
-        if self.backlog:
-            self.backlog = False
-            self.wake.set()
-
-    backlog = False
 
     # --- background work ---
 

@@ -30,6 +30,20 @@ class _Redacting(logging.Filter):
 _REDACTING = _Redacting()
 
 
+class Redacted(logging.Formatter):
+    """Shows records of any logger, drivers' own included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def log_to_stderr(level: int | str, form: str) -> None:
+    """Show what is logged from a level on, whoever logs it; for programs, and only where nothing is set up yet."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Redacted(form))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
 def hide_secrets() -> None:
     """Let nothing secret out of the logger from now on; once is enough."""
     LOGGER.addFilter(_REDACTING)

@@ -64,10 +64,7 @@ class Orchestrator(Operating, Looking, Keeping):
         if correlation_id is not None:
             check_id(correlation_id, "correlation id")
         raw = self._encode(data, f"the input of {definition.name}", definition.input)
-        room = engine.room > 0
-        here = begin and self._works and room and engine.lease_holds()
-        if begin and self._works and not room:
-            engine.backlog = True
+        here = begin and self._works and engine.room > 0 and not engine.backlog and engine.lease_holds()
         _, created = await create_saga(
             engine,
             definition,

@@ -60,8 +60,9 @@ async def _tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Deliver
 async def _append(engine: Engine, record: Record, given: c.Input, decision: Decision, now: float) -> bool:
     """Append what was decided; False where somebody else wrote in the meantime."""
     progress = decision.progress
-    # A saga that was only created waits for somebody to start it, whatever else it is told meanwhile.
-    asleep = _asleep(record) and progress.abort is None and not isinstance(given, c.ResumeAsked)
+    # A saga that was only created waits for somebody to start it, whatever else it is told meanwhile. (One that is
+    # stuck was started: the limit of its first call had a bad key.)
+    asleep = _asleep(record) and not (record.stuck or progress.abort or isinstance(given, c.ResumeAsked))
     # One that is stuck waits for a person; one whose sub-saga is, goes on looking at that.
     held = progress.stuck and progress.stuck_child is None
     append = append_for(

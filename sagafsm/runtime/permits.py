@@ -80,10 +80,11 @@ class Permits:
                 self._drop(wish)
         new: list[Wish] = []
         for place, one in wanted.items():
-            wish = mine.get(place) or Wish(driver, progress, one, self._engine, next(self._numbers))
+            known = mine.get(place)
+            wish = known or Wish(driver, progress, one, self._engine, next(self._numbers))
             mine[place] = wish
             wish.interrupted, wish.busy = one.interrupted, busy
-            if wish.stand is Stand.NEW:
+            if wish.stand is Stand.NEW or known is None:  # one whose key is broken is to be decided on as well
                 new.append(wish)
         if not mine:
             del self._wishes[driver.saga_id]

@@ -190,17 +190,28 @@ class Settings:
         for key, value in _from_file(path, must_exist=file is not None).items():
             if key not in known:
                 raise SettingsError(f"setting {key!r} in the file is unknown ({path}); {_known(key, known)}")
-            found[key] = value if key == "store_options" else _converted(known[key], value, f"{key} in {path}")
+            found[key] = _checked(known[key], value, f"{key} in {path}")
         for variable, text in environ.items():
             if variable.startswith("SAGAFSM_") and not variable.startswith(NOT_OURS):
                 key = variable.removeprefix("SAGAFSM_").lower()
                 if key not in known:
                     raise SettingsError(f"{variable} is no setting; {_known(key, known)}")
                 if key == "store_options":
-                    found[key] = {**found.get(key, {}), **_parsed(text, variable)}
+                    found[key] = {**found.get(key, {}), **_checked(known[key], _parsed(text, variable), variable)}
                 else:
-                    found[key] = _converted(known[key], text, variable)
+                    found[key] = _checked(known[key], text, variable)
         return cls(**found)
+
+
+def _checked(field: attrs.Attribute[Any], value: Any, where: str) -> Any:
+    """A value as the setting has it; a bad one is refused, with the place that it came from."""
+    converted = value if field.name == "store_options" else _converted(field, value, where)
+    try:
+        if field.validator is not None:
+            field.validator(None, field, converted)
+    except SettingsError as exc:
+        raise SettingsError(f"{exc} ({where})") from None
+    return converted
 
 
 def _known(key: str, known: Mapping[str, Any]) -> str:
@@ -215,7 +226,7 @@ def _from_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             found = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, ValueError) as exc:  # no TOML, or no text at all
         raise SettingsError(f"{path} cannot be read: {exc}") from exc
     if holds_secret(str(found.get("store", ""))):
         raise SettingsError(f"{path}: 'store' holds a password; secrets come from the environment (SAGAFSM_STORE)")

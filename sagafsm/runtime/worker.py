@@ -21,11 +21,14 @@ from .engine import Engine
 from .heart import Heart
 from .outside import park_unreadable
 from .retention import retain
+from .shares import Shares
 
 LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
 UNKNOWN_EVERY = 60.0
 MEND_AFTER = 1.0
+TROUBLE = 5.0  # seconds until a store that fails is asked again, at most (at least the interval)
+HINTS_APART = 0.02  # seconds: a neighbour may write all the time
 SOON = 0.05  # seconds until the next look, after one that found something; each in vain doubles it
 FORGOTTEN_AFTER = 86_400.0  # seconds after the end of its lease that a worker's record is kept
 PAGE = 200
@@ -41,6 +44,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._heart = Heart(engine)
         self._claiming = asyncio.Lock()
+        self._shares = Shares(engine, self._claim, pause=poll_interval)
         self._answered = engine.environment.monotonic()  # when the store was last asked for work with success
         self._registered = asyncio.Lock()
         self._announced = False  # the store may know of this worker
@@ -147,8 +151,9 @@ class Worker:
                     await self._bury_the_dead()
                 taken: list[str] = []
                 more = await self.sweep(taken)
-                # Where there was something there may soon be more; where there is nothing, hints and due times tell.
-                pause = min(SOON if taken else pause * 2, self.poll_interval)
+                # Where there was something there may soon be more; where there is nothing, hints and due times tell,
+                # and where there is no room, whoever ends.
+                pause = self.poll_interval if engine.backlog else min(SOON if taken else pause * 2, self.poll_interval)
                 delay = pause
                 if engine.environment.monotonic() - said > UNKNOWN_EVERY:
                     said = engine.environment.monotonic()
@@ -160,7 +165,7 @@ class Worker:
                     delay = min(delay, max(0.0, engine.next_due - engine.clock()))
             except Exception as exc:  # whatever it is, the loop goes on
                 failures += 1
-                delay = min(self.poll_interval * 2**failures, 30.0)
+                delay = min(self.poll_interval * 2 ** min(failures, 10), max(self.poll_interval, TROUBLE))
                 unforeseen = None if isinstance(exc, StoreError) else exc
                 LOGGER.warning(
                     "the store cannot be asked for work, next try in %.1f s: %s", delay, exc, exc_info=unforeseen
@@ -179,6 +184,7 @@ class Worker:
             try:
                 if await store.wait_for_change(30.0):
                     self._engine.wake.set()
+                    await asyncio.sleep(HINTS_APART)
             except Exception as exc:
                 LOGGER.warning("the store cannot tell of changes, polling goes on: %s", exc)
                 await asyncio.sleep(self.poll_interval)
@@ -187,17 +193,16 @@ class Worker:
         """Take up what is due, as far as there is room, and note it in ``taken``; whether there may be more."""
         engine = self._engine
         async with self._claiming:  # two sweeps at once would take twice as much as there is room for
-            room = min(engine.room, CLAIM_AT_ONCE)
-            if room <= 0:
-                engine.backlog = True
-            claim = await self._claim(max(0, room))
+            room = max(0, min(engine.room, CLAIM_AT_ONCE))
+            claim = await self._shares.claim(room)
             engine.clock.set(claim.now)
             self._answered = engine.environment.monotonic()
             going = asyncio.gather(*(self._take_up(stored) for stored in claim.sagas))
             await asyncio.sleep(0)  # now each has its driver, and counts
         full = len(claim.sagas) >= room
+        engine.backlog = full and claim.next_due is not None and claim.next_due <= 0
         # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
-        engine.next_due = None if full or claim.next_due is None else claim.now + claim.next_due
+        engine.next_due = None if engine.backlog or claim.next_due is None else claim.now + claim.next_due
         for saga_id in claim.attention:
             driver = engine.drivers.get(saga_id)
             if driver is not None:
@@ -207,15 +212,12 @@ class Worker:
         await going
         if taken is not None:
             taken.extend(stored.record.saga_id for stored in claim.sagas)
-        if room > 0 and full:
-            engine.backlog = room < CLAIM_AT_ONCE
-            return room == CLAIM_AT_ONCE
-        return False
+        return engine.backlog and engine.room > 0
 
-    async def _claim(self, limit: int, saga_ids: Sequence[str] | None = None) -> Claim:
+    async def _claim(self, limit: int, kinds: Sequence[str], saga_ids: Sequence[str] | None = None) -> Claim:
         engine = self._engine
         try:
-            return await engine.store.claim(engine.worker_id, list(engine.definitions), limit=limit, saga_ids=saga_ids)
+            return await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
         except OutcomeUnknown:
             self._strays = True
             engine.stranded.set()
@@ -254,9 +256,10 @@ class Worker:
         return await self._engine.to_the_end(self._take(saga_ids))
 
     async def _take(self, saga_ids: Sequence[str]) -> Sequence[str]:
-        claim = await self._claim(len(saga_ids), saga_ids)
+        kinds = list(self._engine.definitions)
+        claim = await self._claim(len(saga_ids), kinds, saga_ids)
         if not claim.sagas and await self._bury_the_dead():
-            claim = await self._claim(len(saga_ids), saga_ids)
+            claim = await self._claim(len(saga_ids), kinds, saga_ids)
         await asyncio.gather(*(self._take_up(stored) for stored in claim.sagas))
         return [stored.record.saga_id for stored in claim.sagas]
 

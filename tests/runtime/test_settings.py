@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import math
+import traceback
 
 import pytest
 
 from sagafsm import Orchestrator, Settings, SettingsError, open_store
-from sagafsm.core.secrets import redact
+from sagafsm.core.secrets import is_cut_off, redact
 from sagafsm.runtime.memory import MemoryStore
 from sagafsm.store import Durability
 from tests.runtime.world import Around
@@ -64,12 +65,18 @@ def test_a_bad_value_is_refused_at_once_by_name(values, says):
         ({"SAGAFSM_REQUIRE_DURABLE": "perhaps"}, r"setting require_durable: 'perhaps' is no bool \(SAGAFSM_REQUIRE"),
         ({"SAGAFSM_STORE_OPTIONS": "pool"}, "setting store_options: write SAGAFSM_STORE_OPTIONS as in a URL"),
         ({"SAGAFSM_STORE": "sagas.db"}, "setting store: must be a URL"),
+        ({"SAGAFSM_STORE": ""}, "setting store: must be a URL"),
+        ({"SAGAFSM_NAMESPACE": "a b"}, "setting namespace: 1 to 100 of"),
+        ({"SAGAFSM_STORE_OPTIONS": "=3"}, "setting store_options: '' cannot be the name of an option"),
+        ({"SAGAFSM_CONCURRENCY": "2.5"}, "setting concurrency: '2.5' is no int"),
+        ({"SAGAFSM_LEASE": "nan"}, "setting lease: must be a number above 0, got nan"),
     ],
 )
 def test_a_bad_variable_is_named(environ, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no file there
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=says) as caught:
         Settings.from_env(environ)
+    assert next(iter(environ)) in str(caught.value)  # where it came from
 
 
 @pytest.mark.parametrize(
@@ -82,14 +89,43 @@ def test_a_bad_variable_is_named(environ, says, tmp_path, monkeypatch):
         ("require_durable = 1", "setting require_durable: 1 is no bool"),
         ("concurrency = true", "setting concurrency: True is no int"),
         ("store_options = 'pool=1'", "setting store_options: must be a table of names and values, got str"),
+        (
+            "[store_options]\npool = [1]",
+            r"setting store_options.pool: must be text, a number, true or false, got \[1\]",
+        ),
+        ("[store]\nurl = 1", "setting store: "),
+        ("lease = 0", "setting lease: must be a number above 0, got 0.0"),
+        ("lease = 1\nlease = 2", "cannot be read"),
+        ("namespace = '\udcff'", "cannot be read"),
     ],
 )
 def test_a_bad_file_is_named(text, says, tmp_path):
     file = tmp_path / "sagafsm.toml"
-    file.write_text(text)
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(SettingsError, match=says) as caught:
         Settings.from_env({}, file)
+    assert str(file) in str(caught.value)  # where it came from
     assert "secret@" not in str(caught.value)
+
+
+def test_a_file_that_was_named_has_to_be_there(tmp_path):
+    with pytest.raises(SettingsError, match=r"nosuch\.toml cannot be read: "):
+        Settings.from_env({}, tmp_path / "nosuch.toml")
+
+
+def test_the_environments_of_tests_and_of_applications_are_not_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environ = {"SAGAFSM_TEST_POSTGRESQL_URL": "x", "SAGAFSM_SECRET_BANK": "y", "sagafsm_lease": "z"}
+    assert Settings.from_env(environ) == Settings()
+
+
+def test_an_argument_beats_the_environment_and_that_the_file_and_that_the_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sagafsm.toml").write_text("lease = 40\npoll_interval = 4\ndrain_timeout = 44\n")
+    settings = Settings.from_env({"SAGAFSM_LEASE": "50", "SAGAFSM_POLL_INTERVAL": "5"})
+    orchestrator = Orchestrator("memory://", sagas=[], settings=settings, lease=60)
+    assert (orchestrator._lease, orchestrator._poll_interval, orchestrator._drain_timeout) == (60, 5, 44)
+    assert orchestrator.settings.hang_timeout == 60.0
 
 
 def test_a_password_is_never_shown():
@@ -208,12 +244,50 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(text, tmp_path):
         f"sqlite://ann:{SECRET}@host/db",
         f"memory://ann:{SECRET}@host?x=1",
         f"://ann:{SECRET}@host",
+        f"postgresql://ann:{SECRET}@host/db",
+        f"postgresql://ann:{SECRET}@host/db?nosuch=1",
+        "postgresql://ann:hun%2Fter%402@host:port/db",
+        "postgresql://ann:hun%2Fter%402@host/db?nosuch=1",
+        f"redis://:{SECRET}@host/0",
+        "redis://ann:hun%2Fter%402@host/zero",
+        "redis://ann:hun%2Fter%402@host:port/0",
+        "redis+cluster://ann:hun?ter#2@one:1,two:2",
+        f"mongodb://ann:{SECRET}@host/db",
+        "mongodb://ann:hun%2Fter%402@host/admin",
     ],
 )
 def test_a_url_that_is_refused_is_not_repeated_with_its_secret(url):
+    """Nor is a piece of it: parsers take what stands before a slash in a password for a port."""
     with pytest.raises(SettingsError) as caught:
         open_store(url)
-    assert SECRET not in str(caught.value)
+    whole = "".join(traceback.format_exception(caught.value))
+    error: BaseException | None = caught.value
+    while error is not None:  # also what would not be shown as it stands
+        whole += repr(error)
+        error = error.__cause__ or error.__context__
+    for piece in ("hun", "ter@2", "ter%402"):
+        assert piece not in whole.replace(f'"{url}"', "")
+
+
+@pytest.mark.parametrize(
+    ("url", "cut_off"),
+    [
+        ("postgresql://ann:p/w@host/db", True),
+        ("postgresql://ann:p?w@host/db", True),
+        ("postgresql://ann:1/w@host/db", True),
+        ("postgresql://ann:p@w/x@host/db", True),
+        ("redis://:p#w@host", True),
+        ("postgresql://ann:p@w@host:5432/db?x=1", False),
+        ("postgresql://host:5432/db?user=a@b", False),
+        ("redis://[::1]:6379/0?prefix=a@b", False),
+        ("mongodb://one:1,two:2/db?x=a@b", False),
+        ("sqlite:///C:/a@b.db", False),
+        ("sqlite:////tmp/a:b@c.db", False),
+        ("memory://", False),
+    ],
+)
+def test_a_password_that_is_not_escaped_is_told_from_a_path(url, cut_off):
+    assert is_cut_off(url) is cut_off
 
 
 async def test_a_secret_in_an_error_of_a_driver_is_not_logged(world, caplog):

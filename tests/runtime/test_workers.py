@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from sagafsm import SagaDefinition, Settings, Sleep, Step, StepContext
+from sagafsm.core.errors import StoreUnavailable
 from tests.runtime.steps import one_step, undo
 from tests.runtime.world import EXACT, Around, state_of, types
 
@@ -285,3 +286,20 @@ async def test_a_store_that_fails_once_does_not_end_the_worker(world, did):
             await submitter.start(definition, saga_id="s-1")
             assert state_of(await submitter.wait("s-1", timeout=60)) == "completed"
         assert orchestrator._engine.lease_holds()
+
+
+async def test_a_store_that_is_away_for_a_day_does_not_end_the_worker(world):
+    """The pause between two tries was worked out as a number that became too large after some hours."""
+
+    class Away(Around):
+        async def claim(self, *arguments, **keywords):
+            if world.time < 86_400:
+                raise StoreUnavailable("away")
+            return await self.inner.claim(*arguments, **keywords)
+
+    definition = SagaDefinition(name="naps", steps=[Sleep("nap", 10)])
+    async with world.orchestrator(definition, store=Away(world.store)) as orchestrator:
+        await orchestrator.start(definition, saga_id="s-1")
+        assert state_of(await orchestrator.wait("s-1", timeout=100_000)) == "completed"
+        assert orchestrator.health().live
+    assert world.time < 86_400 + 6
