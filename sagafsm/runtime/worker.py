@@ -13,14 +13,14 @@ from typing import Any
 
 from ..core import commands as c
 from ..core.errors import OutcomeUnknown, StoreError
-from ..store import Claim, Filter, Record, StoredSaga
+from ..store import Claim, StoredSaga
 from ..supports import SupportsWakeups
-from .birth import BIRTH_FENCE
 from .driver import Driver, LostOwnership
 from .engine import Engine
 from .heart import Heart
 from .outside import park_unreadable
 from .retention import retain
+from .strays import Strays
 from .shares import Shares
 
 LOGGER = logging.getLogger("sagafsm")
@@ -31,7 +31,6 @@ TROUBLE = 5.0  # seconds until a store that fails is asked again, at most (at le
 HINTS_APART = 0.02  # seconds: a neighbour may write all the time
 SOON = 0.05  # seconds until the next look, after one that found something; each in vain doubles it
 FORGOTTEN_AFTER = 86_400.0  # seconds after the end of its lease that a worker's record is kept
-PAGE = 200
 
 
 class Worker:
@@ -49,7 +48,7 @@ class Worker:
         self._registered = asyncio.Lock()
         self._announced = False  # the store may know of this worker
         self._alive = False  # its lease is kept
-        self._strays = False  # a claim may have taken sagas, and its answer was lost
+        self._strays = Strays(engine)
         self._told_unknown: set[str] = set()
 
     async def start(self) -> None:
@@ -219,8 +218,7 @@ class Worker:
         try:
             return await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
         except OutcomeUnknown:
-            self._strays = True
-            engine.stranded.set()
+            self._strays.lost()
             raise
 
     async def sweep_all(self) -> list[str]:
@@ -310,8 +308,7 @@ class Worker:
                 continue  # the calls could not begin: each try would count as one more interruption
             engine.stranded.clear()
             try:
-                if self._strays:
-                    await self._find_strays()
+                await self._strays.look()
                 await self._take_back_orphans()
             except Exception as exc:
                 engine.stranded.set()
@@ -331,31 +328,8 @@ class Worker:
             engine.orphans.pop(saga_id, None)
             if stored is None or stored.record.fence != orphan.fence or stored.record.owner != engine.worker_id:
                 continue
-            if not self._drives(stored.record):
+            if not self._strays.drives(stored.record):
                 await self._take_up(stored, claimed=False)
-
-    def _drives(self, record: Record) -> bool:
-        """Whether somebody here drives a saga under this grant; who drives it under an older one is about to end."""
-        driver = self._engine.drivers.get(record.saga_id)
-        return driver is not None and driver.fence == record.fence
-
-    async def _find_strays(self) -> None:
-        """The answer to a claim was lost: what it took is ours, and nobody else will ever drive it."""
-        engine, cursor = self._engine, None
-        self._strays = False
-        try:
-            while True:
-                page = await engine.store.find(Filter(live=True), cursor=cursor, limit=PAGE)
-                for record in page.records:
-                    newborn = record.saga_id in engine.unborn and record.fence == BIRTH_FENCE
-                    if record.owner == engine.worker_id and not (newborn or self._drives(record)):
-                        engine.orphan(record.saga_id, record.fence)
-                cursor = page.cursor
-                if cursor is None:
-                    return
-        except BaseException:
-            self._strays = True
-            raise
 
     async def _say_unknown(self) -> None:
         """Say which live sagas wait for a definition that this process does not have."""

@@ -41,6 +41,25 @@ class ShowsAnOldView(LosesTheAnswerToAClaim):
         }
 
 
+class ClaimsAfterTheAnswerWasGivenUp(Around):
+    """The connection breaks before the next claim that would take something has arrived; it arrives all the same."""
+
+    lose = True
+
+    async def claim(self, worker_id, kinds, *, limit, saga_ids=None):
+        if self.lose and (await self.inner.load(["lost"]))["lost"].record.due_at is not None:
+            self.lose = False
+            self.late = asyncio.create_task(self._arrive(worker_id, kinds, limit))
+            raise OutcomeUnknown("the connection was lost")
+        return await self.inner.claim(worker_id, kinds, limit=limit, saga_ids=saga_ids)
+
+    async def _arrive(self, *arguments):
+        await asyncio.sleep(self.seconds)
+        await self.inner.claim(*arguments[:2], limit=arguments[2])
+
+    seconds = 3
+
+
 class HearsLateThatItLetGo(LosesTheAnswerToAClaim):
     """What lets a saga go is stored at once, and the answer takes its time; then the answer to a claim is lost."""
 
@@ -78,7 +97,7 @@ def purchase(did, *before):
     )
 
 
-@pytest.mark.parametrize("kind", [LosesTheAnswerToAClaim, ShowsAnOldView])
+@pytest.mark.parametrize("kind", [LosesTheAnswerToAClaim, ShowsAnOldView, ClaimsAfterTheAnswerWasGivenUp])
 async def test_a_claim_whose_answer_was_lost_leaves_no_saga_behind(world, did, kind):
     saga = purchase(did)
     async with world.orchestrator(saga, worker=False) as submitting:
