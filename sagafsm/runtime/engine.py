@@ -319,7 +319,7 @@ class Engine:
     # --- waking the worker ---
 
     def wake_at(self, due_at: float) -> None:
-        """Some saga is due at this time: the worker should not sleep longer. Where it is full, the next end wakes it."""
+        """Some saga is due at this time: the worker should not sleep longer. Where full, the next end wakes it."""
         if self.room <= 0 and due_at <= self.clock():
             self.backlog = True
         elif self.next_due is None or due_at < self.next_due:

@@ -1,4 +1,4 @@
-"""How often a store is asked: seldom where nothing happens, soon where something might, and in time without any hint."""
+"""How often a store is asked: seldom where nothing happens, soon where something might, in time without any hint."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Nobody starves: not a quiet definition beside a noisy one, nor what waits in the store beside what is just started."""
+"""Nobody starves: not a quiet definition beside a noisy one, nor what waits in the store beside what just starts."""
 
 import asyncio
 from collections import Counter
