@@ -103,7 +103,7 @@ async def test_a_claim_whose_answer_was_lost_leaves_no_saga_behind(world, did, k
     async with world.orchestrator(saga, worker=False) as submitting:
         await submitting.start(saga, saga_id="lost")
     store = kind(world.store)
-    async with world.orchestrator(saga, store=store) as working:
+    async with world.orchestrator(saga, store=store, poll_interval=5) as working:
         await asyncio.sleep(5)
         await working.signal("lost", "go")
         assert state_of(await working.wait("lost", timeout=30)) == "completed"
