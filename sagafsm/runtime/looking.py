@@ -81,6 +81,8 @@ class Looking(Session):
 
     def health(self) -> Health:
         """How this process is doing, for whoever watches over it. Asks nobody and waits for nothing."""
+        if self._leaving is not None:
+            return health_of(*self._leaving)
         if self._engine_ is None or self._worker_ is None:
             return closed(self._settings.concurrency)
         return health_of(self._engine_, self._worker_)

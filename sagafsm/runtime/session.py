@@ -96,6 +96,7 @@ class Session:
         self._pid = os.getpid()
         self._engine_: Engine | None = None
         self._worker_: Worker | None = None
+        self._leaving: tuple[Engine, Worker] | None = None  # what is being closed
 
     def _registered(self, sagas: Iterable[Definable]) -> dict[str, SagaDefinition]:
         """Every definition by its kind, sub-sagas included, with the policies that apply to it here."""
@@ -173,6 +174,7 @@ class Session:
         if os.getpid() != self._pid:
             return  # after a fork: all that is open is the other process's
         engine.draining = True
+        self._leaving = engine, worker
         try:
             await worker.stop()
             await engine.close(self._drain_timeout)
@@ -180,6 +182,7 @@ class Session:
             try:
                 await worker.retire()
             finally:
+                self._leaving = None
                 await self._store.close()
 
     @property

@@ -55,12 +55,14 @@ async def test_who_drains_takes_no_work(world):
     orchestrator = world.orchestrator(definition := one_step(slow))
     await orchestrator.__aenter__()
     await orchestrator.start(definition)
-    engine = orchestrator._engine
     closing = asyncio.ensure_future(orchestrator.close())
     await asyncio.sleep(1)
-    assert engine.draining
-    assert verdict(orchestrator) == (True, False)
+    health = orchestrator.health()
+    assert (health.live, health.ready, health.draining, health.in_flight) == (True, False, True, 1)
+    assert health.reasons == ("it is shutting down",)
     await closing
+    health = orchestrator.health()
+    assert (health.live, health.draining, health.reasons) == (True, False, ("it is not open",))
 
 
 async def test_a_store_that_is_away_makes_a_worker_not_ready_and_never_dead(world):
