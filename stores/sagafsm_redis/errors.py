@@ -62,6 +62,9 @@ CODES = {
         "nothing is written to it until this process is started again"
     ),
     "max number of clients": "the server has as many clients as it may; raise its 'maxclients'",
+    "This instance has cluster support disabled": (
+        "this server is not part of a cluster: write 'redis://' instead of 'redis+cluster://'"
+    ),
     "unknown command": "the server is too old, or is not Redis: Redis 6.2 or newer is needed",
     "Protocol error": "the server does not take a message of this size",
     "DB index is out of range": "the server has no database of this number; its 'databases' says how many it has",

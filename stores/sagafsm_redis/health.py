@@ -1,4 +1,4 @@
-"""Says how durable an acknowledged append is on the servers as they are set, and what to mend.
+"""Says how durable an acknowledged append is on the servers as they are set, and what to mend; in the log, too.
 
 What must stay true: it looks at every server that has a part of the database, and tells of the worst. A server that
 does not show its settings (most managed services do not) is not called durable.
@@ -6,11 +6,13 @@ does not show its settings (most managed services do not) is not called durable.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import attrs
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 
+from sagafsm.core.errors import StoreError
 from sagafsm.store import Durability
 
 from .errors import Lost, NotSent, translate
@@ -19,6 +21,7 @@ from .options import Options
 from .packing import pack
 from .topology import Topology
 
+LOGGER = logging.getLogger("sagafsm")
 SETTINGS = (
     "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy", "min-replicas-to-write",
 )  # fmt: skip
@@ -36,10 +39,7 @@ class _Server:
 
 async def durability(options: Options, topology: Topology) -> Durability:
     """Ask all of them."""
-    try:
-        servers = [await _ask(node) for node in await topology.masters()]
-    except (NotSent, Lost) as exc:
-        raise translate(exc, options.where, write=False) from (exc.__cause__ or exc)
+    servers = await _servers(options, topology)
     warnings = list(dict.fromkeys(warning for server in servers for warning in _warnings(server, options)))
     synced = all(_synced(server) for server in servers)
     if not synced and options.durability == "relaxed":
@@ -51,6 +51,27 @@ async def durability(options: Options, topology: Topology) -> Durability:
     if options.wait:
         description += f", each append on {options.wait} replicas"
     return Durability(synced=synced, description=description, warnings=tuple(warnings))
+
+
+async def tell_what_may_be_lost(options: Options, topology: Topology) -> None:
+    """A warning in the log where it is known that acknowledged appends may be lost, and not said to be meant."""
+    if options.durability == "relaxed":
+        return
+    try:
+        servers = await _servers(options, topology)
+    except StoreError as exc:  # whoever goes on will find out more
+        LOGGER.debug("the settings of %s could not be looked at: %s", options.where, exc)
+        return
+    lossy = [server for server in servers if server.settings is not None and not _synced(server)]
+    if warnings := list(dict.fromkeys(warning for server in lossy for warning in _warnings(server, options))):
+        LOGGER.warning("%s may lose sagas that it has acknowledged: %s", options.where, "; ".join(warnings))
+
+
+async def _servers(options: Options, topology: Topology) -> list[_Server]:
+    try:
+        return [await _ask(node) for node in await topology.masters()]
+    except (NotSent, Lost) as exc:
+        raise translate(exc, options.where, write=False) from (exc.__cause__ or exc)
 
 
 async def _ask(node: Node) -> _Server:
@@ -94,8 +115,13 @@ def _pauses(server: _Server) -> bool:
     return (server.settings or {}).get("no-appendfsync-on-rewrite") == "yes"
 
 
+def _evicts(server: _Server) -> bool:
+    """Whether sagas are deleted where memory is short."""
+    return (server.settings or {}).get("maxmemory-policy", "").startswith("allkeys-")
+
+
 def _synced(server: _Server) -> bool:
-    return _fsync(server) == "always" and not _pauses(server)
+    return _fsync(server) == "always" and not _pauses(server) and not _evicts(server)
 
 
 def _shown(server: _Server) -> str:
@@ -104,7 +130,10 @@ def _shown(server: _Server) -> str:
         return "settings not shown"
     if fsync == "off":
         return "appendonly=no"
-    return f"appendonly=yes, appendfsync={fsync}" + (", no-appendfsync-on-rewrite=yes" if _pauses(server) else "")
+    found = f"appendonly=yes, appendfsync={fsync}"
+    if _pauses(server):
+        found += ", no-appendfsync-on-rewrite=yes"
+    return found + (", evicts keys" if _evicts(server) else "")
 
 
 def _warnings(server: _Server, options: Options) -> Sequence[str]:
@@ -131,7 +160,8 @@ def _warnings(server: _Server, options: Options) -> Sequence[str]:
             )
     policy = settings.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
-        found.append(f"maxmemory-policy is {policy}: the server may delete sagas when it is full; set 'noeviction'")
+        what = "sagas" if _evicts(server) else "the ids of purged sagas, and what is counted for limits,"
+        found.append(f"maxmemory-policy is {policy}: the server may delete {what} when it is full; set 'noeviction'")
     if server.replicas and settings.get("min-replicas-to-write", "1") == "0":
         found.append(
             "min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking appends, which are "

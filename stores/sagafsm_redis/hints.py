@@ -1,8 +1,8 @@
 """Tells other processes that something was written, and hears when they do.
 
-What must stay true: a hint never holds up a write and never makes one fail: it goes out by itself, at most one every
-``PAUSE`` seconds. Hints may be lost, so whoever hears nothing still has to look; after the connection was lost, hearing
-begins with "something may have changed".
+What must stay true: a hint never holds up a write and never makes one fail: it goes out by itself, on a connection of
+its own, at most one every ``PAUSE`` seconds. Hints may be lost, so whoever hears nothing still has to look; after the
+connection was lost, hearing begins with "something may have changed".
 """
 
 from __future__ import annotations
@@ -50,14 +50,18 @@ class Hints:
     async def _tell(self) -> None:
         while self._more:
             self._more = False
-            await self._publish()
+            try:
+                await self._publish()
+            except asyncio.CancelledError:
+                self._more = True  # whoever closes the store tells it
+                raise
             await asyncio.sleep(PAUSE)
 
     async def _publish(self) -> None:
         packed = pack("PUBLISH", self._channel, self._name)
         try:
             (node, *_) = await self._topology.masters()
-            await node.call([packed], 1)
+            await node.call([packed], 1, lane="hints")
         except Exception as exc:  # whatever it is: it was only a hint
             LOGGER.debug("other processes were not told of a change: %s", exc)
 

@@ -30,7 +30,7 @@ from sagafsm.supports import Permit
 from .batch import Batch
 from .claims import Claims
 from .finding import find
-from .health import durability
+from .health import durability, tell_what_may_be_lost
 from .hints import Hints
 from .keys import Partitions, encode
 from .layout import Layout, open_layout
@@ -97,6 +97,7 @@ class RedisStore:
                 opened = _Opened(self.options, topology, router, layout)
                 if self._hears:
                     await opened.hints.listen()
+                    await tell_what_may_be_lost(self.options, topology)
             except BaseException:
                 await topology.close()
                 raise

@@ -57,8 +57,31 @@ async def test_what_is_meant_is_not_to_be_mended(own_server, raw):
 async def test_eviction_deletes_sagas(own_server, raw):
     raw.config_set("maxmemory-policy", "allkeys-lru")
     found = await check(own_server.url)
-    assert found.synced
+    assert not found.synced
+    assert "may delete sagas" in found.warnings[0]
+    assert found.description.endswith("evicts keys")
+    raw.config_set("maxmemory-policy", "volatile-ttl")
+    found = await check(own_server.url)
+    assert found.synced  # only what expires anyway
     assert "set 'noeviction'" in found.warnings[0]
+
+
+async def test_what_may_be_lost_is_said_once_when_the_store_is_opened_unless_it_is_meant(own_server, raw, caplog):
+    for fsync, options, times in (("always", {}, 0), ("everysec", {}, 1), ("everysec", {"durability": "relaxed"}, 0)):
+        raw.config_set("appendfsync", fsync)
+        caplog.clear()
+        store = RedisStore.from_url(own_server.url, **options)
+        await store.setup()
+        await store.setup()
+        twin = store.twin()
+        await twin.setup()
+        await twin.close()
+        await store.close()
+        assert caplog.text.count("may lose sagas that it has acknowledged: appendfsync is everysec") == times
+        assert len(caplog.records) == times
+    raw.execute_command("ACL", "SETUSER", "default", "-config")
+    await check(own_server.url)
+    assert len(caplog.records) == 0  # nobody knows
 
 
 async def test_a_server_that_does_not_show_its_settings_is_not_called_durable(own_server, raw):

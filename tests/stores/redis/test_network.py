@@ -5,6 +5,7 @@ import contextlib
 import random
 from urllib.parse import urlsplit
 
+import attrs
 import pytest
 
 from sagafsm.core.errors import OutcomeUnknown, StoreUnavailable
@@ -14,7 +15,7 @@ from sagafsm.testing.conformance.network import NetworkConformance
 from sagafsm.testing.proxy import Proxy, Trouble
 from sagafsm_redis import RedisStore
 from sagafsm_redis.keys import Partitions
-from sagafsm_redis.options import Options
+from sagafsm_redis.options import Address, Options
 from sagafsm_redis.router import Router, command
 from sagafsm_redis.scripts import LOOK
 from sagafsm_redis.topology import Topology
@@ -53,6 +54,42 @@ class TestRedisOnABadNetwork(NetworkConformance):
     async def store_behind(self, proxy):
         url = f"redis://{proxy.host}:{proxy.port}/0"
         store = RedisStore.from_url(url, prefix=self.seen.options.prefix, timeout=0.5)
+        await store.setup()
+        return store
+
+
+@attrs.frozen(kw_only=True)
+class Detour(Options):
+    """Options of a store on a cluster that reaches one of the servers through a proxy."""
+
+    server: Address
+    proxy: Address
+
+    def connection_to(self, address):
+        return super().connection_to(self.proxy if address == self.server else address)
+
+
+@pytest.mark.timeout(180)
+class TestRedisClusterOnABadNetwork(NetworkConformance):
+    """All sagas are on one master, and the network to that one fails; the others tell who has which slot."""
+
+    @pytest.fixture
+    async def store(self, cluster_url):
+        self.seen = fresh(cluster_url, partitions=1)
+        await self.seen.setup()
+        opened = self.seen._store
+        self.host, _, port = (await opened.topology.node_of(opened.partitions.first)).name.partition(":")
+        self.port = int(port)
+        yield self.seen
+        await self.seen.close()
+
+    def server(self):
+        return self.host, self.port
+
+    async def store_behind(self, proxy):
+        values = attrs.asdict(self.seen.options, recurse=False) | {"timeout": 0.5}
+        detour = Detour(**values, server=self.server(), proxy=(proxy.host, proxy.port))
+        store = RedisStore(detour)
         await store.setup()
         return store
 

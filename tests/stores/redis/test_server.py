@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sagafsm.core.errors import OutcomeUnknown, StoreCorrupt, StoreTooNew, StoreUnavailable
-from sagafsm.store import Committed, Duplicate, Filter, Refused
+from sagafsm.store import Committed, Duplicate, Exists, Filter, Refused
 from sagafsm.testing.appends import create, events, follow, steady
 from sagafsm_redis import RedisStore
 from tests.stores.redis.stores import beside, fresh
@@ -86,6 +86,28 @@ async def test_a_full_server_takes_no_appends_and_none_by_halves(own, raw):
     assert await own.commit(batch) == [Committed(3), Committed(2), Committed(3)]
 
 
+async def test_a_full_server_can_be_opened_read_and_purged(own, raw):
+    """Else the advice to purge could not be followed."""
+    ended = [create(f"s{n}", state="completed", finished_at=1.0, tags={"n": str(n)}) for n in range(50)]
+    await own.commit([*ended, create("live")])
+    raw.config_set("maxmemory", "1")
+    second = beside(own)
+    await second.setup()
+    assert len((await second.find(Filter(), limit=100)).records) == 51
+    assert len(await second.load(["s0", "live"])) == 2
+    assert sum(count.count for count in await second.counts()) == 51
+    assert await second.purge(2.0, keep_ids=3600) == 50
+    assert raw.zcard("saga-finished") == 0
+    assert len(raw.keys("saga-gone:*")) == 50
+    assert (raw.keys("saga:*"), raw.keys("saga-events:*"), raw.exists("saga-lookup")) == (
+        ["saga:live"], ["saga-events:live"], 0,
+    )  # fmt: skip
+    raw.config_set("maxmemory", "0")
+    (again,) = await second.commit([create("s0")])
+    assert again == Exists(same=True, purged=True)
+    await second.close()
+
+
 async def test_a_server_that_has_become_a_replica_is_left(own, raw, own_server, servers):
     await own.commit([create("s")])
     append = follow(await record_of(own, "s"))
@@ -94,6 +116,10 @@ async def test_a_server_that_has_become_a_replica_is_left(own, raw, own_server, 
         await own.commit([append])
     with pytest.raises(StoreUnavailable, match="is a replica"):
         await own.heartbeat("w", 60)
+    reader = beside(own)
+    await reader.setup()
+    assert len((await reader.find(Filter())).records) == 1
+    await reader.close()
     raw.replicaof("NO", "ONE")
     assert await own.commit([append]) == [Committed(3)]
 
