@@ -113,6 +113,7 @@ async def _give(database: Database, left: Mapping[str, Sequence[Event]]) -> None
 
 
 async def _by_engine(url: str, sagas: int) -> float:
+    open_store(url)  # imports it and its driver, and connects to nothing
     began = time.perf_counter()
     async with Orchestrator(url, sagas=[Four]) as orchestrator:
         await all_ended(orchestrator, sagas)

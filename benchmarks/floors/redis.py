@@ -141,7 +141,7 @@ class Server(Redis):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.settings = ("--dir", str(folder), "--auto-aof-rewrite-percentage", "0")
+        self.settings = ("--dir", str(folder.resolve()), "--auto-aof-rewrite-percentage", "0")
 
 
 @attrs.frozen
