@@ -8,6 +8,7 @@ The codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,17 +29,19 @@ IN_DOUBT = ("08", "40003", "57014", "57P01", "57P02", "57P05")
 """The connection went, or the statement was cut short; a commit may have been done by then (57014: it was waiting for
 a standby, and stands locally)."""
 
+MIGRATE = "run `sagafsm migrate`, or open the store once with migrate=True (the default)"
+
 HINTS = {
     "08P01": "a pooler may stand in between: add '?prepared=no' to the URL",
     "25006": "it is read-only, perhaps a standby: name the primary, or several hosts",
     "26000": "a pooler stands in between: add '?prepared=no' to the URL",
-    "28000": "the user may not connect: look at the server's pg_hba.conf",
+    "28000": "the user may not connect: is there such a user, and does the server's pg_hba.conf allow it?",
     "28P01": "the password is wrong: look at the URL, or at PGPASSWORD",
     "3D000": "make the database first: CREATE DATABASE … ENCODING 'UTF8'",
-    "3F000": "open the store once with migrate=True (setup() does so by default)",
+    "3F000": MIGRATE,
     "42501": "the user needs more rights: see docs/how-to/postgresql.md",
-    "42883": "open the store once with migrate=True (setup() does so by default)",
-    "42P01": "open the store once with migrate=True (setup() does so by default)",
+    "42883": MIGRATE,
+    "42P01": MIGRATE,
     "42P05": "a pooler stands in between: add '?prepared=no' to the URL",
     "53100": "the disk is full: free some space and it goes on",
     "53300": "it has no connection left: raise max_connections, lower pool_size, or put pgbouncer in front",
@@ -48,6 +51,12 @@ HINTS = {
 def code(exc: BaseException | None) -> str:
     """The SQLSTATE, empty where the server said nothing."""
     return getattr(exc, "sqlstate", None) or ""
+
+
+def words(exc: BaseException) -> str:
+    """What the driver says. Not the details that it adds: there may be values of users in them."""
+    said = str(exc.args[0] if isinstance(exc, asyncpg.PostgresError) and exc.args else exc)
+    return " ".join(said.split()) or type(exc).__name__
 
 
 def is_poison(exc: BaseException | None) -> bool:
@@ -62,7 +71,7 @@ def may_try_again(exc: BaseException | None) -> bool:
 
 def translate(exc: BaseException, where: str, *, writing: bool) -> StoreError:
     """Our error for the driver's; to be raised ``from exc``. ``writing``: it may have been sent and changes data."""
-    said = str(exc) or type(exc).__name__
+    said = words(exc)
     if isinstance(exc, asyncpg.PostgresError):
         hint = HINTS.get(code(exc))
         what = f"{where} says: {said} ({code(exc)})" + (f"; {hint}" if hint else "")
@@ -72,6 +81,8 @@ def translate(exc: BaseException, where: str, *, writing: bool) -> StoreError:
         what, lost = f"{where} was not asked: {said}", False
     else:
         what = f"{where} does not answer in time" if isinstance(exc, TimeoutError) else f"{where} is away: {said}"
+        if isinstance(exc, ConnectionRefusedError | socket.gaierror):
+            what += "; is the server running, and are host and port right?"
         lost = True
     if lost and writing:
         return OutcomeUnknown(f"{what}; the write may or may not be in the database")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,6 +20,8 @@ DRIVERS = (
     "sslkey", "sslmode", "sslnegotiation", "sslrootcert", "target_session_attrs",
 )  # fmt: skip
 """What is handed on to the driver, named as libpq names it."""
+
+FILES = {"passfile", "servicefile", "sslcert", "sslcrl", "sslkey", "sslrootcert"}
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,50}")
 _LARGEST_POOL = 1000
@@ -66,6 +69,10 @@ class Options:
             raise SettingsError(
                 f"{shown!r} is no PostgreSQL URL ({exc}); write for example 'postgresql://user:password@host:5432/db'"
             ) from None
+        if parts.netloc.count("@") > 1:
+            raise SettingsError(
+                f"{shown!r}: an @ in the user name or the password is to be escaped: p@w is written p%40w"
+            )
         unknown = sorted((asked.keys() | given.keys()) - {*OURS, *DRIVERS})
         if unknown:
             raise SettingsError(
@@ -73,6 +80,9 @@ class Options:
             )
         options: Mapping[str, Any] = {**asked, **given}
         driver = {name: str(options[name]) for name in DRIVERS if name in options and name != "application_name"}
+        for name in FILES & driver.keys():
+            if not Path(driver[name]).expanduser().exists():
+                raise SettingsError(f"{name}={driver[name]!r} in {shown!r}: there is no such file")
         if "," in parts.netloc:
             # Of several hosts only the one that takes writes will do; a standby would also be a stale reader.
             driver.setdefault("target_session_attrs", "read-write")

@@ -18,6 +18,7 @@ from sagafsm.core.errors import SettingsError, StoreCorrupt, StoreTooNew, StoreU
 
 from ..queries import Queries
 from .driver import Connection
+from .errors import MIGRATE
 from .options import Options
 from .pool import connect, part
 
@@ -63,7 +64,7 @@ class Schema:
         if found != self.target:
             raise StoreUnavailable(
                 f"schema '{self._options.schema}' of {self._options.where} is at version {found}, and {self.target} is "
-                "needed; open the store once with migrate=True (setup() does so by default)"
+                f"needed; {MIGRATE}"
             )
 
     async def check(self, connection: Connection) -> int:

@@ -16,7 +16,7 @@ from sagafsm.store import Append, AppendResult, Conflict, Duplicate, Exists, Fen
 from ..queries import Queries
 from .attempts import ATTEMPTS, again
 from .batch import Batch, pieces
-from .errors import is_poison
+from .errors import is_poison, words
 from .options import Options
 from .pool import Pool
 
@@ -89,7 +89,7 @@ class Writer:
                 cause = exc if isinstance(exc, ValueError) else exc.__cause__
                 if cause is None or not is_poison(cause):
                     raise
-                return Refused(f"{type(cause).__name__}: {cause}")
+                return Refused(f"{type(cause).__name__}: {words(cause)}")
             if accepted is None:
                 if batch.news:
                     self._tell()

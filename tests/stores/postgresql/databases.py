@@ -52,4 +52,4 @@ class Schemas:
         """Remove them all."""
         async with self.connection() as connection:
             for name in self.names:
-                await connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+                await connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')

@@ -1,9 +1,13 @@
 """What can be said in a URL; that it never shows a password."""
 
+import subprocess
+import sys
+
 import pytest
 
 from sagafsm.core.errors import SettingsError, StoreError, StoreUnavailable
-from sagafsm.store import open_store
+from sagafsm.store import Filter, open_store
+from sagafsm.testing.appends import create
 from sagafsm_sql import SQLStore
 from sagafsm_sql.postgresql.options import Options
 
@@ -22,6 +26,8 @@ from sagafsm_sql.postgresql.options import Options
         ("postgresql://h/d?prepared=perhaps", "prepared='perhaps'"),
         ("postgresql://h:port/d", "is no PostgreSQL URL"),
         ("postgresql://h/d?schema", "is no PostgreSQL URL"),
+        ("postgresql://h/d?history=yearly", "history='yearly'.*none, monthly"),
+        ("postgresql://h/d?sslrootcert=/no/such.pem", "sslrootcert='/no/such.pem'.*no such file"),
     ],
 )
 def test_a_bad_url_says_what_is_bad(url, message):
@@ -30,6 +36,45 @@ def test_a_bad_url_says_what_is_bad(url, message):
     with pytest.raises(SettingsError) as caught:
         SQLStore.from_url(url.replace("://", "://me:secret@"))
     assert "secret" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_password_is_to_be_escaped():
+    """The driver would take what follows it for the name of the host."""
+    with pytest.raises(SettingsError, match="%40") as caught:
+        SQLStore.from_url("postgresql://me:sec@ret@h/d")
+    assert "ret" not in str(caught.value).replace("written", "")
+    assert SQLStore.from_url("postgresql://me:sec%40ret@h/d").options.where == "PostgreSQL at h/d"
+
+
+async def test_what_the_driver_cannot_make_sense_of_is_a_setting():
+    with pytest.raises(SettingsError, match="`sslmode` parameter must be one of"):
+        await SQLStore.from_url("postgresql://me:secret@127.0.0.1:9/d?sslmode=often").setup()
+
+
+def test_without_the_driver_it_is_said_what_to_install():
+    hidden = (
+        "import sys; sys.modules['asyncpg'] = None\n"
+        "from sagafsm.store import open_store\n"
+        "open_store('postgresql://me:secret@h/d')"
+    )
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=50, check=False)
+    assert done.stderr.strip().endswith(
+        "SettingsError: 'postgresql://' needs asyncpg: pip install 'sagafsm[postgresql]'"
+    )
+    assert "secret" not in done.stderr.replace("me:secret@h/d')", "")
+
+
+async def test_a_schema_may_be_named_like_a_word_of_sql(schemas):
+    schemas.names.append("user")
+    url = schemas.url("user")
+    store = SQLStore.from_url(url, history="monthly")
+    await store.setup()
+    await store.heartbeat("w", 60.0)
+    assert len(await store.commit([create("s", due_at=1.0), create("e", state="failed", finished_at=1.0)])) == 2
+    assert len((await store.claim("w", ["Order@1"], limit=1)).sagas) == 1
+    assert len((await store.find(Filter(tags={"a": "b"}))).records) == 0
+    assert await store.purge(2.0) == 1
+    await store.close()
 
 
 def test_options_may_stand_beside_the_url():
@@ -65,7 +110,7 @@ async def test_the_scheme_is_registered(url):
 
 async def test_a_server_that_is_not_there_is_said_to_be(tmp_path):
     store = SQLStore.from_url("postgresql://me:secret@127.0.0.1:9/d")
-    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9/d is away") as caught:
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9/d is away.*is the server running") as caught:
         await store.setup()
     assert "secret" not in str(caught.value)
 
