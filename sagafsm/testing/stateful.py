@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec.structs import replace
 
 from ..runtime.memory import MemoryStore
-from ..store import Append, AppendResult, Filter, Refused, Snapshot, Store, Worker
+from ..store import Append, AppendResult, Filter, Refused, Snapshot, Store, StoredSaga, Worker
 from ..supports import Permit, SupportsLimits
 from .appends import create, events, finish, follow, steady
 
@@ -209,7 +209,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def compare_claims(self, ask: Callable[[Store], Awaitable[Any]]) -> None:
         mine, expected = self.both(ask)
-        assert sorted(mine.sagas, key=_id) == sorted(expected.sagas, key=_id)
+        assert sorted(map(_stored, mine.sagas), key=_id) == sorted(map(_stored, expected.sagas), key=_id)
         assert [saga.record.due_at for saga in mine.sagas] == [saga.record.due_at for saga in expected.sagas]
         assert sorted(mine.attention) == sorted(expected.attention)
         assert (mine.next_due is None) == (expected.next_due is None)
@@ -277,7 +277,7 @@ class StoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         mine, expected = self.both(lambda store: store.load(IDS))
-        assert mine == expected
+        assert {name: _stored(saga) for name, saga in mine.items()} == expected
         mine, expected = self.both(lambda store: store.counts())
         assert sorted(mine, key=str) == sorted(expected, key=str)
         mine, expected = self.both(lambda store: store.workers())
@@ -290,6 +290,11 @@ class StoreMachine(RuleBasedStateMachine):
 
 async def _events(saga_id: str, after: int, store: Store) -> Any:
     return await store.events(saga_id, after)
+
+
+def _stored(saga: StoredSaga) -> StoredSaga:
+    """The same, whatever kind of sequence its store makes of the events."""
+    return replace(saga, events=tuple(saga.events))
 
 
 def _id(saga: Any) -> str:

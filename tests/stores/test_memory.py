@@ -1,12 +1,18 @@
 """The memory store keeps every obligation of the protocol; and what is its own."""
 
+from types import MappingProxyType
+
+import hypothesis
 import pytest
+from hypothesis.stateful import run_state_machine_as_test
+from msgspec.structs import replace
 
 from sagafsm.core.errors import SettingsError
 from sagafsm.runtime.memory import MemoryStore
 from sagafsm.store import Store, open_store
 from sagafsm.testing.appends import KIND, create
-from sagafsm.testing.conformance import StoreConformance
+from sagafsm.testing.conformance import LimitsConformance, StoreConformance
+from sagafsm.testing.stateful import store_machine
 
 
 class TestMemoryStore(StoreConformance):
@@ -16,6 +22,60 @@ class TestMemoryStore(StoreConformance):
 
     async def open_again(self, store):
         return store
+
+
+class Lists(MemoryStore):
+    """The protocol asks for sequences and mappings: these will do."""
+
+    async def commit(self, batch):
+        return tuple(await super().commit(batch))
+
+    async def load(self, saga_ids):
+        found = await super().load(saga_ids)
+        return MappingProxyType({name: replace(saga, events=list(saga.events)) for name, saga in found.items()})
+
+    async def events(self, saga_id, after=0):
+        return list(await super().events(saga_id, after))
+
+    async def find(self, where, *, cursor=None, limit=100):
+        page = await super().find(where, cursor=cursor, limit=limit)
+        return replace(page, records=tuple(page.records))
+
+    async def claim(self, worker_id, kinds, *, limit, saga_ids=None):
+        claim = await super().claim(worker_id, kinds, limit=limit, saga_ids=saga_ids)
+        sagas = tuple(replace(saga, events=list(saga.events)) for saga in claim.sagas)
+        return replace(claim, sagas=sagas, attention=tuple(claim.attention))
+
+    async def workers(self):
+        return tuple(await super().workers())
+
+    async def counts(self):
+        return tuple(await super().counts())
+
+    async def definitions(self):
+        return MappingProxyType(await super().definitions())
+
+    async def acquire(self, permits):
+        return tuple(await super().acquire(permits))
+
+
+class TestOtherSequences(StoreConformance, LimitsConformance):
+    """It was held against a store that it answered with lists where the memory store has tuples."""
+
+    @pytest.fixture
+    def store(self):
+        return Lists()
+
+    async def open_again(self, store):
+        return store
+
+
+def test_other_sequences_are_compared_with_the_memory_store():
+    async def lists():
+        return Lists()
+
+    settings = hypothesis.settings(max_examples=30, stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(store_machine(lists), settings=settings)
 
 
 def test_a_memory_store_is_a_store():

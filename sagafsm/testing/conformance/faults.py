@@ -82,7 +82,7 @@ class FaultConformance(StoreTests):
         ahead = await commit(store, follow(second, state="compensating"))
         await commit(store, create("born", digest="other"))
         before = await store.load(["lost", "ahead", "born"])
-        assert await store.commit(late) == [Fenced(first.fence + 1), Conflict(ahead.version), Exists(same=False)]
+        assert list(await store.commit(late)) == [Fenced(first.fence + 1), Conflict(ahead.version), Exists(same=False)]
         await faulty.settled()
         assert await store.load(["lost", "ahead", "born"]) == before
 
@@ -94,10 +94,10 @@ class FaultConformance(StoreTests):
         (saga,) = (await store.claim("w", [KIND], limit=1)).sagas
         faulty.plan(Fault.STALE, "load", times=2)
         stale = (await read(faulty, "s")).record
-        assert await faulty.commit([follow(stale)]) == [Fenced(saga.record.fence)]
+        assert list(await faulty.commit([follow(stale)])) == [Fenced(saga.record.fence)]
         now = await commit(store, follow(saga.record))
         stale = (await read(faulty, "s")).record
-        assert await faulty.commit([follow(stale)]) == [Conflict(now.version)]
+        assert list(await faulty.commit([follow(stale)])) == [Conflict(now.version)]
         assert (await commit(faulty, follow((await read(faulty, "s")).record))).version == now.version + 1
 
     # --- cut short ---

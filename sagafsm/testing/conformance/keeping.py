@@ -56,7 +56,7 @@ class KeepConformance(StoreTests):
             assert before.record.fence == record.fence + 1
             assert (list(await again.counts()), list(await again.workers())) == (counts, workers)
             assert await again.definitions() == {"A@1": b"[1]"}
-            assert await again.commit([written, create("gone")]) == [Duplicate(3), Exists(same=True, purged=True)]
+            assert list(await again.commit([written, create("gone")])) == [Duplicate(3), Exists(same=True, purged=True)]
         finally:
             await again.close()
 
@@ -125,7 +125,7 @@ class KeepConformance(StoreTests):
         await store.purge(1e12)
         late = [follow(record), follow(replace(record, version=3)), follow(replace(record, version=3), events=())]
         for append in late:
-            assert await store.commit([append]) == [Conflict(0)]
+            assert list(await store.commit([append])) == [Conflict(0)]
         assert not await store.release("s", worker_id="w", fence=record.fence)
         assert await store.load(["s"]) == {}
         assert list(await store.events("s")) == []
@@ -134,15 +134,15 @@ class KeepConformance(StoreTests):
         append = create("s", digest="one")
         await commit(store, finish(await commit(store, append)))
         await store.purge(1e12)
-        assert await store.commit([replace(append, append_id="new")]) == [Committed(2)]
+        assert list(await store.commit([replace(append, append_id="new")])) == [Committed(2)]
 
     async def test_the_id_of_a_purged_saga_stays_taken_for_as_long_as_was_said(self, store: Store) -> None:
         append = create("s", digest="one", tags={"x": "1"})
         await commit(store, finish(await commit(store, append)))
         assert await store.purge(1e12, keep_ids=LONG) == 1
         for late in (append, replace(append, append_id="another")):
-            assert await store.commit([late]) == [Exists(same=True, purged=True)]
-        assert await store.commit([create("s", digest="two")]) == [Exists(same=False, purged=True)]
+            assert list(await store.commit([late])) == [Exists(same=True, purged=True)]
+        assert list(await store.commit([create("s", digest="two")])) == [Exists(same=False, purged=True)]
         assert await store.load(["s"]) == {}
         assert list(await store.events("s")) == []
         assert list((await store.find(Filter())).records) == []
@@ -153,7 +153,7 @@ class KeepConformance(StoreTests):
         ended = [create(name, state="completed", finished_at=1.0) for name in "ab"]
         await store.commit(ended)
         assert await store.purge(2.0, saga_ids=["a"], keep_ids=LONG) == 1
-        again = await store.commit([replace(append, append_id=f"{append.saga_id} again") for append in ended])
+        again = list(await store.commit([replace(append, append_id=f"{append.saga_id} again") for append in ended]))
         assert again == [Exists(same=True, purged=True), Exists(same=True)]
 
     async def test_a_purged_id_is_free_after_its_time(self, store: Store) -> None:
@@ -164,13 +164,13 @@ class KeepConformance(StoreTests):
         async with asyncio.timeout(10):
             while await store.now() <= until:  # noqa: ASYNC110 - the store's clock tells nobody that it goes on
                 await asyncio.sleep(0)
-        assert await store.commit([create("s", digest="two")]) == [Committed(2)]
+        assert list(await store.commit([create("s", digest="two")])) == [Committed(2)]
         record = (await read(store, "s")).record
         assert (record.digest, record.version) == ("two", 2)
         await commit(store, finish(record))
         assert await store.purge(1e12, keep_ids=LONG) == 1
-        assert await store.commit([append]) == [Exists(same=False, purged=True)]
-        assert await store.commit([create("s", digest="two")]) == [Exists(same=True, purged=True)]
+        assert list(await store.commit([append])) == [Exists(same=False, purged=True)]
+        assert list(await store.commit([create("s", digest="two")])) == [Exists(same=True, purged=True)]
 
     async def test_how_long_an_id_stays_taken_is_counted_by_the_clock_of_the_store(self, store: Store) -> None:
         for number, jump in enumerate(JUMPS):
@@ -180,13 +180,13 @@ class KeepConformance(StoreTests):
                 free_at = await store.now() + LONG
                 assert await store.purge(2.0, keep_ids=LONG) == 1
             taken = Exists(same=True, purged=True) if await store.now() < free_at else Committed(2)
-            assert await store.commit([replace(ended, append_id="another")]) == [taken]
+            assert list(await store.commit([replace(ended, append_id="another")])) == [taken]
 
     async def test_a_purged_id_does_not_harm_its_neighbours(self, store: Store) -> None:
         await store.commit([create("gone", state="completed", finished_at=1.0)])
         kept = await commit(store, create("kept"))
         await store.purge(2.0, keep_ids=LONG)
-        results = await store.commit([create("new"), create("gone"), follow(kept)])
+        results = list(await store.commit([create("new"), create("gone"), follow(kept)]))
         assert results == [Committed(2), Exists(same=True, purged=True), Committed(3)]
         assert sorted(await store.load(["new", "gone", "kept"])) == ["kept", "new"]
         assert list(await store.events("gone")) == []
@@ -195,7 +195,7 @@ class KeepConformance(StoreTests):
         record = await commit(store, create("s", state="completed", finished_at=1.0))
         await store.purge(2.0, keep_ids=LONG)
         for late in (follow(record), follow(record, events=())):
-            assert await store.commit([late]) == [Conflict(0)]
+            assert list(await store.commit([late])) == [Conflict(0)]
         assert await store.load(["s"]) == {}
 
     async def test_a_purged_id_stays_taken_for_a_second_store(self, store: Store) -> None:
@@ -203,6 +203,6 @@ class KeepConformance(StoreTests):
         await store.purge(2.0, keep_ids=LONG)
         second = await self.open_again(store)
         try:
-            assert await second.commit([create("s")]) == [Exists(same=True, purged=True)]
+            assert list(await second.commit([create("s")])) == [Exists(same=True, purged=True)]
         finally:
             await second.close()
