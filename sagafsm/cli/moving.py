@@ -42,11 +42,14 @@ def archive(
     Public functions: Orchestrator.archive and sagafsm.read_archive.
     """
     from ..core.durations import parse_duration
+    from ..core.errors import SettingsError
     from ..core.secrets import redact
     from .opening import Place, with_store
     from .output import print_json, say
 
     seconds = parse_duration(older_than)
+    if to.startswith("memory:"):  # fsspec knows it, and what was deleted for it would be gone
+        raise SettingsError(f"{to} is in the memory of this process, which ends now; name a folder that stays")
 
     def told(done: Archived) -> None:
         if not json:

@@ -18,6 +18,7 @@ from pathlib import Path
 import attrs
 
 from ..core.errors import StoreCorrupt
+from ..core.secrets import redact
 from ..store import Record, Store
 from .ended import ended
 from .folder import Folder, open_folder
@@ -118,7 +119,7 @@ def read_archive(source: str | Path) -> Iterator[ArchivedSaga]:
     """
     folder = open_folder(source)
     for name in folder.files():
-        shown = name or str(source)
+        shown = name or redact(str(source))
         for number, line in enumerate(_lines(folder, name, shown), start=1):
             yield read_line(line, f"{shown}, line {number}")
 

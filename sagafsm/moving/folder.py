@@ -66,9 +66,12 @@ class LocalFolder:
 
     def read(self, name: str) -> Iterator[bytes]:
         path = self._path / name if name else self._path
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                yield piece
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    yield piece
+        except OSError as exc:
+            raise StoreUnavailable(f"the archive {path} cannot be read: {exc}") from exc
 
 
 def _make(folder: Path) -> None:
@@ -118,24 +121,36 @@ class RemoteFolder:
             raise StoreUnavailable(f"the archive {target} has {written} bytes instead of {len(data)}")
 
     def files(self) -> list[str]:
-        self._files.invalidate_cache()
-        if self._files.isfile(self._path):
-            return [""]
-        if not self._files.exists(self._path):
+        try:
+            self._files.invalidate_cache()
+            if self._files.isfile(self._path):
+                return [""]
+            there = self._files.exists(self._path)
+            paths = self._files.ls(self._path, detail=False) if there else []
+        except Exception as exc:
+            raise StoreUnavailable(f"the archive {self._path} cannot be read: {exc}") from exc
+        if not there:
             raise StoreUnavailable(f"there is no archive at {self._path}")
-        names = [str(path).rstrip("/").rpartition("/")[2] for path in self._files.ls(self._path, detail=False)]
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in paths]
         return sorted(name for name in names if name.endswith(SUFFIXES))
 
     def read(self, name: str) -> Iterator[bytes]:
         path = f"{self._path.rstrip('/')}/{name}" if name else self._path
         file: Any
-        with self._files.open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                yield piece
+        try:
+            with self._files.open(path, "rb") as file:
+                while piece := file.read(1 << 20):
+                    yield piece
+        except Exception as exc:
+            raise StoreUnavailable(f"the archive {path} cannot be read: {exc}") from exc
 
 
 def open_folder(to: str | Path) -> Folder:
-    """The folder at a path or a URL. Raises SettingsError where the URL's package is not installed."""
+    """The folder at a path or a URL. Raises SettingsError where there is none, or its package is not installed."""
+    if to == "":
+        raise SettingsError(
+            "an archive needs a folder: a path, or a URL such as s3://bucket/sagas; '.' is the one here"
+        )
     if isinstance(to, Path) or "://" not in to:
         return LocalFolder(Path(to))
     if to.startswith("file://"):

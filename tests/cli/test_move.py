@@ -53,6 +53,9 @@ def test_an_archive_that_cannot_be_written(shop):
     (shop.folder / "file").write_text("")
     assert "nothing was purged" in shop.error("archive", "--older-than", "0", "--to", "file/old", code=6)
     assert len(shop("ls", "--ids").stdout.split()) == 4
+    assert "'.' is the one here" in shop.error("archive", "--older-than", "0", "--to", "", code=2)
+    assert "which ends now" in shop.error("archive", "--older-than", "0", "--to", "memory://x", code=2)
+    assert len(shop("ls", "--ids").stdout.split()) == 4
     shop("archive", "--older-than", "0", code=2)
     assert "nowhere" in shop.error("archive", "--older-than", "0", "--to", "nowhere://x", code=2)
 

@@ -5,7 +5,7 @@ import gzip
 
 import pytest
 
-from sagafsm import InvalidInput, SagaDefinition, Sleep, Step, StoreUnavailable
+from sagafsm import InvalidInput, SagaDefinition, SettingsError, Sleep, Step, StoreUnavailable
 from sagafsm.moving import archive, archive_sagas, read_archive
 from sagafsm.moving.ended import ended
 from sagafsm.moving.folder import LocalFolder
@@ -154,6 +154,22 @@ async def test_a_folder_that_cannot_be_made(tmp_path):
         await archive_sagas(store, tmp_path / "file" / "old", 100.0)
     with pytest.raises(StoreUnavailable, match="there is no archive at"):
         list(read_archive(tmp_path / "nowhere"))
+
+
+async def test_an_archive_that_cannot_be_read_is_unavailable(tmp_path):
+    (tmp_path / "a.jsonl").mkdir()
+    with pytest.raises(StoreUnavailable, match=r"a\.jsonl cannot be read: .*Is a directory"):
+        list(read_archive(tmp_path))
+    with pytest.raises(SettingsError, match="needs a folder"):
+        read_archive("").__next__()
+
+
+async def test_an_archive_by_a_file_url(tmp_path):
+    store = await filled()
+    done = await archive_sagas(store, f"file://{tmp_path}/a/b c", 100.0)
+    assert (done.sagas, done.files) == (7, 1)
+    assert [saga.saga_id for saga in read_archive(f"file://{tmp_path}/a/b c")] == [f"s{n}" for n in range(7)]
+    assert list(read_archive(tmp_path / "a" / "b c")) == list(read_archive(f"{tmp_path}/a/b c"))
 
 
 class Reopens(MemoryStore):

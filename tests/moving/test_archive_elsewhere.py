@@ -66,6 +66,18 @@ async def test_what_was_not_written_is_not_deleted(url, monkeypatch, refuses, wo
     assert len(await store.load([f"s{n}" for n in range(5)])) == 5
 
 
+@pytest.mark.parametrize("method", ["exists", "ls", "open"])
+async def test_a_place_that_fails_while_it_is_read(url, monkeypatch, method):
+    await archive_sagas(await filled(), url, 2.0)
+
+    def fail(*arguments, **options):
+        raise ConnectionError("gone away")
+
+    monkeypatch.setattr(MemoryFileSystem, method, fail)
+    with pytest.raises(StoreUnavailable, match="cannot be read: gone away"):
+        list(read_archive(url))
+
+
 def test_an_unknown_scheme_is_named():
     with pytest.raises(SettingsError, match="nowhere"):
         list(read_archive("nowhere://x"))
