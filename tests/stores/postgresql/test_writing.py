@@ -26,11 +26,11 @@ async def another(url, **options):
     return store
 
 
-async def test_batches_that_meet_in_any_order_never_wait_for_each_other(store, url, schemas):
-    """Steady appends, others and claims on the same sagas, from three processes' worth of connections."""
+async def test_batches_that_meet_in_any_order_never_wait_for_each_other(url, schemas):
+    """Appends of every kind, births, claims and purges of the same sagas, through the connections of three stores."""
     names = [f"s{n:02}" for n in range(12)]
-    await store.commit([create(name, due_at=1.0, owner="gone") for name in names])
-    stores = [store, await another(url), await another(url)]
+    stores = [await another(url) for _ in range(3)]
+    await stores[0].commit([create(name, due_at=1.0, owner="gone") for name in names])
     async with schemas.connection() as connection:
         look = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         before = await connection.fetchval(look)
@@ -38,12 +38,13 @@ async def test_batches_that_meet_in_any_order_never_wait_for_each_other(store, u
         async def work(number):
             chance, mine = random.Random(number), stores[number % 3]
             await mine.heartbeat(f"w{number}", 3600.0)
-            for _ in range(25):
+            for turn in range(25):
                 found = await mine.load(chance.sample(names, 8))
                 records = [saga.record for saga in found.values()]
                 chance.shuffle(records)
                 made = [chance.choice([steady, follow])(record) for record in records]
-                made += [create(f"n{number}-{chance.randrange(9)}")]
+                ended = [f"n{turn}-{n}" for n in range(6)]  # those that all others make too
+                made += [create(name, state="failed", finished_at=1.0) for name in chance.sample(ended, 4)]
                 for result in await mine.commit(made):
                     assert not isinstance(result, Refused)
                 if chance.random() < 0.3:
@@ -52,12 +53,14 @@ async def test_batches_that_meet_in_any_order_never_wait_for_each_other(store, u
                         await mine.release(saga.record.saga_id, worker_id=f"w{number}", fence=saga.record.fence)
                 if chance.random() < 0.2:
                     await mine.claim(f"w{number}", [KIND], limit=9, saga_ids=chance.sample(names, 5))
+                if chance.random() < 0.3:
+                    await mine.purge(2.0, limit=5, keep_ids=chance.choice([0.0, 60.0]))
 
         try:
             await asyncio.gather(*(work(number) for number in range(9)))
         finally:
-            for other in stores[1:]:
-                await other.close()
+            for mine in stores:
+                await mine.close()  # a server process says what it has seen at the latest when it ends
         await connection.execute("SELECT pg_stat_clear_snapshot()")
         assert await connection.fetchval(look) == before
 
