@@ -70,6 +70,7 @@ class VirtualLoop(SeveredLoop):
         self._alive: list[weakref.ref[Task]] = []
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._running = self._stopping = self._closed = False
+        self.on_exit: Callable[[str, BaseException], object] | None = None  # who hears that code would end its process
 
     # --- running ---
 
@@ -133,7 +134,12 @@ class VirtualLoop(SeveredLoop):
             return
         if self.steps > self.max_steps:
             raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self._now:g} s)")
-        handle._run()
+        try:
+            handle._run()
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if self.on_exit is None or not process:
+                raise
+            self.on_exit(process, exc)
 
     def _survives_alarms(self, handle: asyncio.Handle, process: str) -> bool:
         """Ring; whether the callback is still to run now."""

@@ -59,9 +59,9 @@ class Evidence:
     """Everything that is known.
 
     ``effects``: what took effect in the world, in order, by saga (None: nobody kept a book). ``trace``: grants,
-    appends, calls, questions and faults, in the order in which they happened (None: unknown). ``made``: calls, as those
-    noted them who were called. ``views``: what readers were shown. ``knows``: the kinds that each process has, by the beginning of its id. ``quiescent``: nothing is under
-    way any more. ``thorough``: make the dear checks too.
+    appends, calls, questions and faults, in the order in which they happened (None: unknown). ``made``: calls, as
+    those noted them who were called. ``views``: what readers were shown. ``knows``: the kinds that each process has,
+    by the beginning of its id. ``quiescent``: nothing is under way any more. ``thorough``: make the dear checks too.
     """
 
     logs: Mapping[str, Log]

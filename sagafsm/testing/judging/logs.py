@@ -19,6 +19,7 @@ from .evidence import Evidence, Log
 from .records import Records
 
 SURROUNDINGS = Surroundings()
+ASTRAY = "astray-"  # begins the last part of the message ids of replies that nobody asked for
 
 
 def follow(log: Log, *, thorough: bool) -> tuple[Progress, list[Entry], Account]:
@@ -121,7 +122,10 @@ def timers_are_due(entries: list[Entry]) -> None:
 def replies_are_of_their_attempt(entries: list[Entry]) -> None:
     """A reply that names an attempt (in its message id, as the simulation's do) ends that attempt and no other."""
     for entry in entries:
-        named = str(getattr(entry.event, "message_id", None) or "").rpartition(":attempt-")[2]
+        message_id = str(getattr(entry.event, "message_id", None) or "")
+        if f":{ASTRAY}" in message_id:
+            _broken("U4 a reply astray is not taken", f"{entry.event}")
+        named = message_id.rpartition(":attempt-")[2]
         attempt = getattr(entry.event, "attempt", None)
         if named.isdigit() and attempt is not None and int(named) != attempt:
             _broken("U4 a late reply is not taken", f"{entry.event} is the answer to attempt {named}")

@@ -140,13 +140,14 @@ def by_chance(first: int, count: int) -> Iterator[Case]:
     return (Case(seed=seed) for seed in range(first, first + count))
 
 
-def opportunities(plan: Plan, case: Case) -> tuple[list[str], int]:
-    """The sites that a run passes, in order, and the steps that its loop takes."""
+def opportunities(plan: Plan, case: Case) -> tuple[list[str], int, set[int]]:
+    """The sites that a run passes, in order; the steps that its loop takes; those during which somebody is asked."""
     run = _make(plan, case, record=False)
     with suppress(Broken):  # whoever plays it as a run of its own hears of it
         run.play()
     faults = run.faults
-    return (faults.met if isinstance(faults, TargetedFaults) else []), run.loop.steps
+    asking = {step for since, until in run.clients.steps_asking for step in range(since + 1, until + 1)}
+    return (faults.met if isinstance(faults, TargetedFaults) else []), run.loop.steps, asking
 
 
 def single_faults(plan: Plan) -> Iterator[Case]:
@@ -167,7 +168,7 @@ def pairs_of_faults(plan: Plan, behaviour: int = 0, *, stride: int = 1) -> Itera
 
 def _with_one_more(plan: Plan, case: Case) -> Iterator[Case]:
     """This run with one more fault, at every later place."""
-    met, steps = opportunities(plan, case)
+    met, steps, asking = opportunities(plan, case)
     after = max((place for place, _ in case.targets), default=-1)
     later = max((step for step, _ in case.steps), default=0)
     enabled = set(plan.sites)
@@ -175,6 +176,8 @@ def _with_one_more(plan: Plan, case: Case) -> Iterator[Case]:
         if met[place] in enabled:
             yield attrs.evolve(case, targets=(*case.targets, (place, met[place])))
     for site in PROCESS_SITES:
-        if site in enabled and site != "cancel":
+        if site in enabled:
             for step in range(later + 1, steps):
+                if site == "cancel" and step not in asking:
+                    continue  # nobody is there to lose patience
                 yield attrs.evolve(case, steps=(*case.steps, (step, site)))

@@ -18,6 +18,7 @@ from ...core.lifecycle import StepState
 from ...core.step import StepKind
 from ...runtime.orchestrator import Orchestrator
 from ...store import Append, StoredEvent
+from ..judging.logs import ASTRAY
 from ..trace import Answered, Asked
 from .participants import Message
 from .plan import NOTHING_ELSE
@@ -39,6 +40,8 @@ class Clients:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.busy = 0  # those who still want something
+        self.asking: dict[int, asyncio.Task[Any]] = {}
+        self.steps_asking: list[tuple[int, int]] = []  # of the loop, during which somebody waited for an answer
         self._asked = 0
         self._retried: dict[str, int] = {}
         self._tending: set[str] = set()
@@ -59,7 +62,10 @@ class Clients:
         add(Asked(loop.time(), asked, client, verb, saga, number))
         task = process.begin(work)
         outcome, answer = "info", None
+        self.asking[number], since = task, loop.steps
         await asyncio.wait({task}, timeout=PATIENCE)
+        del self.asking[number]
+        self.steps_asking.append((since, loop.steps))
         if not task.done():
             task.cancel()
             task.add_done_callback(_heard)
@@ -142,9 +148,23 @@ class Clients:
         if faults.strikes("retry"):
             retry: Verb = lambda orchestrator: orchestrator.retry(saga, **ACTOR)  # noqa: E731
             self.go(self.after(below(12) / 2, self.insist("client", "retry", saga, retry)))
+        if faults.strikes("resume all"):
+            self.go(self.after(below(16) / 4, self._resume_all()))
         if faults.strikes("purge"):
             purge: Verb = lambda orchestrator: orchestrator.purge(finished_before=float(below(3)))  # noqa: E731
             self.go(self.after(1 + below(8), self.insist("client", "purge", saga, purge)))
+
+    async def _resume_all(self) -> None:
+        """Every process is told at once to take up whatever it can, again and again."""
+        self.busy += 1
+        try:
+            resume: Verb = lambda orchestrator: orchestrator.resume_all()  # noqa: E731
+            for _ in range(2):
+                asked = [self.ask("operator", "resume all", "", resume) for _ in self.run.processes]
+                await asyncio.gather(*asked)
+        finally:
+            self.busy -= 1
+            self.run.look()
 
     async def _suspend(self, saga: str, seconds: float) -> None:
         self.busy += 1
@@ -192,6 +212,8 @@ class Clients:
             faults = self.run.faults
             if faults.strikes("message lost"):
                 await asyncio.sleep(4.0)  # the broker delivers it again
+            if faults.strikes("message astray"):
+                await self._mislead(message)
             await self._deliver(message)
             if faults.strikes("message twice"):
                 await self._deliver(message)
@@ -214,6 +236,22 @@ class Clients:
             )
 
         await self.insist("participant", "reply", saga, tell)
+
+    async def _mislead(self, message: Message) -> None:
+        """Say something of an attempt that never was, of the wrong direction, or to a saga that does not exist."""
+        below = self.run.chance.below
+        saga = "saga-astray" if below(3) == 1 else message.saga
+        backward = message.compensation is not (below(2) == 1)
+        attempt = message.attempt + 50
+        message_id = f"{message.saga}:{ASTRAY}{message.number}"
+
+        def tell(orchestrator: Orchestrator) -> Awaitable[Delivery]:
+            return orchestrator.complete_step(
+                saga, message.step, "nonsense", attempt=attempt, message_id=message_id, compensation=backward
+            )
+
+        for _ in range(1 + below(3)):
+            await self.ask("participant", "stray reply", saga, tell)
 
     # --- operators ---
 

@@ -17,17 +17,18 @@ OFF, RARE, FREQUENT = 0, 4, 16
 
 STORE_SITES = (
     "commit before", "commit after", "commit late", "commit slow",
-    "claim before", "claim after", "claim slow",
+    "claim before", "claim after", "claim late", "claim slow",
     "beat before", "beat after", "beat slow",
     "read before", "read slow", "read stale",
 )  # fmt: skip
 CALL_SITES = (
     "call error", "call lost before", "call lost after", "call lost late", "call slow", "call rejected",
-    "call interrupted", "call unstorable", "message lost", "message twice", "message early",
+    "call interrupted", "call unstorable", "call died", "call stubborn",
+    "message lost", "message twice", "message early", "message astray",
 )  # fmt: skip
 PROCESS_SITES = ("crash", "freeze", "stop", "cancel")
 CLOCK_SITES = ("clock forward", "clock back", "skew")
-CLIENT_SITES = ("start twice", "abort", "suspend", "signal twice", "retry", "look", "purge")
+CLIENT_SITES = ("start twice", "abort", "suspend", "signal twice", "retry", "look", "purge", "resume all")
 SITES = (*STORE_SITES, *CALL_SITES, *PROCESS_SITES, *CLOCK_SITES, *CLIENT_SITES)
 
 

@@ -27,7 +27,7 @@ from .places import Place, payload_text
 
 FORWARD_SITES = (
     "call error", "call lost before", "call lost after", "call lost late", "call slow", "call rejected",
-    "call interrupted", "call unstorable",
+    "call interrupted", "call unstorable", "call died", "call stubborn",
 )  # fmt: skip
 BACKWARD_SITES = (
     "call error",
@@ -36,10 +36,17 @@ BACKWARD_SITES = (
     "call lost late",
     "call slow",
     "call interrupted",
+    "call died",
+    "call stubborn",
 )
-PROBE_SITES = ("call error", "call lost before", "call slow", "call interrupted")
+PROBE_SITES = ("call error", "call lost before", "call slow", "call interrupted", "call died", "call stubborn")
 SITES_OF = {"forward": FORWARD_SITES, "backward": BACKWARD_SITES, "probe": PROBE_SITES}
 DELAYS = (0.3, 1.5, 3.0, 8.0)
+DEATHS: tuple[type[BaseException], ...] = (
+    MemoryError, RecursionError, GeneratorExit, SystemExit, KeyboardInterrupt, asyncio.InvalidStateError,
+)  # fmt: skip
+UNSTORABLE: tuple[Any, ...] = (object(), float("nan"), "\ud800", "x" * 100_000, {"deep": object})
+STUBBORN = 0.6  # seconds that a call goes on after it was cancelled: less than the grace that it is given
 
 
 @attrs.define(eq=False)
@@ -147,6 +154,8 @@ class Participants:
             loop.call_soon(self._serve, request, future, context=self.context)
         else:
             self._go_wrong(trouble, request, future)
+            if trouble == "call stubborn":
+                return _in_spite(future)
         return future
 
     def _go_wrong(self, trouble: str, request: Request, future: asyncio.Future[Any]) -> None:
@@ -169,6 +178,12 @@ class Participants:
             if self.below(2):
                 loop.call_soon(self._land, request, context=context)
             loop.call_soon(_raise, future, asyncio.CancelledError(), context=context)
+        elif trouble == "call died":
+            if self.below(2):
+                loop.call_soon(self._land, request, context=context)
+            loop.call_soon(_raise, future, DEATHS[self.below(len(DEATHS))]("simulated"), context=context)
+        elif trouble == "call stubborn":
+            loop.call_later(STUBBORN, self._serve, request, future, context=context)
         else:
             loop.call_soon(self._serve_unstorable, request, future, context=context)
 
@@ -209,7 +224,7 @@ class Participants:
             _raise(future, exc)
         else:
             if not future.done():
-                future.set_result(object())
+                future.set_result(UNSTORABLE[self.below(len(UNSTORABLE))])
 
     def _land(self, request: Request) -> None:
         with suppress(Exception):  # nobody hears the answer
@@ -329,6 +344,14 @@ class Participants:
             return True
         self.keys[key] = "barred"
         return False
+
+
+async def _in_spite(future: asyncio.Future[Any]) -> Any:
+    """Wait for it, whoever cancels the wait: as a function does that does not listen, or runs in a thread."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({future})
+    return future.result()
 
 
 def _raise(future: asyncio.Future[Any], error: BaseException) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .places import World
     from .run import Run
 
-SETTINGS = Settings(store_patience=3.0, grace_period=1.0, threads=1)
+SETTINGS = Settings(store_patience=3.0, grace_period=1.0, threads=1, payload_limit=50_000)
 NOTHING_ELSE: Any = object()
 ALL_WELL: Mapping[str, str] = {}
 

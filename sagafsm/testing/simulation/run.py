@@ -64,6 +64,7 @@ class Run:
         self.problems: list[str] = []
         self.loop = VirtualLoop(**loop_options(schedule, chance, steps=STEPS_PER_RUN), max_steps=MAX_STEPS)
         self.loop.set_exception_handler(self._unheard)
+        self.loop.on_exit = self._exited
         self.server = Server(self.loop, self.trace, faults, chance.below)
         self.server.watching.append(self._wrote)
         self.standing: dict[str, Standing] = {}
@@ -225,7 +226,12 @@ class Run:
 
     def _plan_faults(self) -> None:
         faults, loop = self.faults, self.loop
-        for site, strike in (("crash", self._crash), ("freeze", self._freeze), ("stop", self._stop)):
+        for site, strike in (
+            ("crash", self._crash),
+            ("freeze", self._freeze),
+            ("stop", self._stop),
+            ("cancel", self._cancel),
+        ):
             for step in faults.steps(site, STEPS_PER_RUN):
                 loop.at_step(step, strike)
         for site, jumps in (("clock forward", (1.0, 4.0, 7.0, 86_400.0)), ("clock back", (-1.0, -4.0, -7.0, -30.0))):
@@ -247,6 +253,21 @@ class Run:
         self.faults.struck.append("crash")
         process.kill(noticed=self._same_host)
         self.loop.call_later(RESTART[self.chance.below(len(RESTART))], self._restart, process)
+
+    def _exited(self, at: str, cause: BaseException) -> None:
+        """Code of a process has asked for its end, and Python ends it."""
+        process = next((one for one in self.processes if one.id == at and one.up), None)
+        if process is not None:
+            process.kill(noticed=self._same_host)
+            self.loop.call_later(RESTART[self.chance.below(len(RESTART))], self._restart, process)
+
+    def _cancel(self, at: str) -> None:
+        """Whoever asked something of an orchestrator loses patience."""
+        asked = self.clients.asking
+        if not asked or self.faults.calm:
+            return
+        self.faults.struck.append("cancel")
+        asked[list(asked)[self.chance.below(len(asked))]].cancel()
 
     def _restart(self, process: Process) -> None:
         if not process.up:

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 TERMINAL = frozenset(state.value for state in SagaState if state.terminal)
 SLOW = (0.05, 0.4, 2.0, 7.0)  # seconds that a slow answer takes: from a hiccup to longer than a lease
+LATE_CLAIMS = SLOW[:3]  # no store lets a request go on for longer than its clients are patient
 
 
 def _ignore(answer: object) -> None:
@@ -82,22 +83,24 @@ class Server:
         if trouble is None:
             loop.call_soon(_serve, future, work, told, context=self.context)
         else:
-            self._go_wrong(trouble.rpartition(" ")[2], future, work, told)
+            self._go_wrong(trouble, future, work, told)
         return future
 
     def _go_wrong(
         self, trouble: str, future: asyncio.Future[T], work: Callable[[], T], told: Callable[[T], object]
     ) -> None:
         loop, context = self.loop, self.context
-        if trouble == "before":
+        how = trouble.rpartition(" ")[2]
+        if how == "before":
             error: StoreError = StoreUnavailable("the connection was refused")
             loop.call_soon(_fail, future, error, context=context)
-        elif trouble == "after":
+        elif how == "after":
             loop.call_soon(_serve_and_lose, future, work, context=context)
-        elif trouble == "late":
+        elif how == "late":
             error = OutcomeUnknown("the connection was lost; the request is still on its way")
             loop.call_soon(_fail, future, error, context=context)
-            loop.call_later(SLOW[self.below(len(SLOW))], _serve_unseen, work, context=context)
+            delays = LATE_CLAIMS if trouble == "claim late" else SLOW
+            loop.call_later(delays[self.below(len(delays))], _serve_unseen, work, context=context)
         else:
             half = SLOW[self.below(len(SLOW))] / 2
             loop.call_later(half, _serve_slowly, future, work, told, loop, half, context=context)
@@ -264,7 +267,7 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
 
 _TROUBLES: dict[str, tuple[str, ...]] = {
     "commit": ("commit before", "commit after", "commit late", "commit slow"),
-    "claim": ("claim before", "claim after", "claim slow"),
+    "claim": ("claim before", "claim after", "claim late", "claim slow"),
     "beat": ("beat before", "beat after", "beat slow"),
     "read": ("read before", "read slow"),
 }
