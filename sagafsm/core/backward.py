@@ -17,7 +17,7 @@ from .progress import StepProgress
 from .step import StepKind
 from .turn import Turn
 
-_NOTHING_DUE = (StepState.WAITING, StepState.RUNNING, StepState.SKIPPED, StepState.COMPENSATED)
+_DUE = (StepState.SUCCEEDED, StepState.COMPENSATING, StepState.UNKNOWN)
 
 
 def go_back(turn: Turn) -> None:
@@ -44,23 +44,21 @@ def go_back(turn: Turn) -> None:
 
 def due(turn: Turn) -> list[str]:
     """The steps that are still to be undone, the next one first."""
+    undoable = turn.definition.undoable
     found = [
         (step.ended, name)
         for name, step in turn.progress.steps.items()
-        if step.state not in _NOTHING_DUE and _is_due(turn, name, step)
+        if name in undoable and not step.waived and (step.state in _DUE or _is_asked_for(turn, name, step))
     ]
     found.sort(reverse=True)
     return [name for _, name in found]
 
 
-def _is_due(turn: Turn, name: str, step: StepProgress) -> bool:
-    if step.waived or not turn.definition.undoable(name):
-        return False
-    if step.state is StepState.COMPENSATION_FAILED:
-        return step.again
+def _is_asked_for(turn: Turn, name: str, step: StepProgress) -> bool:
+    """Whether a step is to be undone although it failed, or although undoing it has failed."""
     if step.state is StepState.FAILED:
         return turn.definition.steps[name].compensate_failed and step.attempts > 0
-    return True
+    return step.state is StepState.COMPENSATION_FAILED and step.again
 
 
 def _ready(turn: Turn, left: list[str]) -> list[str]:

@@ -163,12 +163,14 @@ class SagaDefinition:
         )
         return any(handler is not None and handler.limit is not None for handler in handlers)
 
-    def undoable(self, step: str) -> bool:
-        """Whether a compensation of this step is ever due: it has one, and does not lie after the pivot."""
-        spec = self.steps[step]
-        if not spec.compensatable or step in self.after_pivot:
-            return False
-        return spec.compensation is not None or spec.kind is StepKind.CHILD
+    @cached_property
+    def undoable(self) -> frozenset[str]:
+        """The steps whose compensation can fall due: those that have one, and do not lie after the pivot."""
+        return frozenset(
+            name
+            for name, step in self.steps.items()
+            if step.compensatable and (step.compensation is not None or step.kind is StepKind.CHILD)
+        ).difference(self.after_pivot)
 
     # --- its identity ---
 

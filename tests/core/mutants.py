@@ -61,17 +61,12 @@ def compensation_in_the_order_of_completion(patch):
 
 @mutant
 def an_unknown_step_is_not_undone(patch):
-    wraps(
-        patch,
-        backward,
-        "_is_due",
-        lambda original, turn, name, step: step.state is not StepState.UNKNOWN and original(turn, name, step),
-    )
+    patch.setattr(backward, "_DUE", tuple(s for s in backward._DUE if s is not StepState.UNKNOWN))
 
 
 @mutant
 def a_step_that_never_started_is_undone(patch):
-    patch.setattr(backward, "_NOTHING_DUE", tuple(s for s in backward._NOTHING_DUE if s is not StepState.WAITING))
+    patch.setattr(backward, "_DUE", (*backward._DUE, StepState.WAITING))
 
 
 @mutant
@@ -79,7 +74,7 @@ def a_failed_step_that_asks_for_it_is_not_undone(patch):
     wraps(
         patch,
         backward,
-        "_is_due",
+        "_is_asked_for",
         lambda original, turn, name, step: step.state is not StepState.FAILED and original(turn, name, step),
     )
 

@@ -16,7 +16,7 @@ from sagafsm.core import commands as c
 from sagafsm.core import events as e
 from sagafsm.core.lifecycle import SagaState, StepState
 from sagafsm.core.turn import Turn
-from sagafsm.runtime import appending, driver, engine, invoke, journal, worker
+from sagafsm.runtime import appending, driver, engine, invoke, journal, strays, worker
 from sagafsm.runtime.memory import MemoryStore
 from sagafsm.testing.simulation.server import Server
 from tests.core.mutants import folds, handles, wraps
@@ -207,17 +207,12 @@ def compensation_in_the_order_of_completion(patch):
 
 @mutant("unknown_compensated")
 def an_unknown_step_is_not_undone(patch):
-    wraps(
-        patch,
-        backward,
-        "_is_due",
-        lambda original, turn, name, step: step.state is not StepState.UNKNOWN and original(turn, name, step),
-    )
+    patch.setattr(backward, "_DUE", tuple(s for s in backward._DUE if s is not StepState.UNKNOWN))
 
 
 @mutant("sequence", "sleeps")
 def a_step_that_never_started_is_undone(patch):
-    patch.setattr(backward, "_NOTHING_DUE", tuple(s for s in backward._NOTHING_DUE if s is not StepState.WAITING))
+    patch.setattr(backward, "_DUE", (*backward._DUE, StepState.WAITING))
 
 
 # --- outcomes ---
@@ -326,10 +321,21 @@ def one_bad_saga_ends_the_sweep(patch):
 
 @mutant("pivot", "sequence")
 def a_claim_whose_answer_was_lost_is_forgotten(patch):
-    async def find_strays(self):
-        self._strays = False
+    async def look(self):
+        return
 
-    patch.setattr(worker.Worker, "_find_strays", find_strays)
+    patch.setattr(strays.Strays, "look", look)
+
+
+@mutant("pivot", "sequence", "two_sagas")
+def a_claim_that_arrives_after_its_answer_was_given_up_is_forgotten(patch):
+    original = strays.Strays.lost
+
+    def lost(self):
+        original(self)
+        self._until = 0.0
+
+    patch.setattr(strays.Strays, "lost", lost)
 
 
 @mutant("sub_saga")

@@ -236,7 +236,7 @@ def _child(definition: SagaDefinition, move: Move, bounds: Bounds) -> list[Cue]:
     if child is None or any(step.kind is StepKind.CHILD for step in child.steps.values()):
         raise Untold
     if move.role is Role.BACKWARD:
-        undone = [name for name in reversed(child.topological_order) if child.undoable(name)]
+        undone = [name for name in reversed(child.topological_order) if name in child.undoable]
         return [ends(f"{child.name}.{name}.compensation") for name in undone]
     wanted = "completed" if move.outcome is K.SUCCEEDED else "failed"
     found: list[int] = []

@@ -160,7 +160,7 @@ def _order(definition: SagaDefinition, p: Progress, passed: bool) -> tuple[str, 
         if step.state in (StepState.FAILED, StepState.UNKNOWN) or (
             step.state in (StepState.SUCCEEDED, StepState.COMPENSATION_FAILED, StepState.COMPENSATING)
             and not definition.parallel_compensation
-            and definition.undoable(name)
+            and name in definition.undoable
         ):
             ends.append((step.ended, name))
     if p.turned_at and p.state is not SagaState.COMPENSATING:
@@ -173,7 +173,7 @@ def _of_step(definition: SagaDefinition, p: Progress, name: str, step: StepProgr
     if state is StepState.WAITING or state is StepState.COMPENSATED:
         return state
     if state is StepState.SUCCEEDED or state is StepState.SKIPPED:
-        return (state, step.via, step.waived) if definition.undoable(name) and not passed else state
+        return (state, step.via, step.waived) if name in definition.undoable and not passed else state
     if state is StepState.RUNNING:
         used = _used(definition.forward_retry[name, step.via].max_attempts, step.attempts - step.base)
         return (

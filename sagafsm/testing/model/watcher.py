@@ -128,7 +128,7 @@ class Watcher:
             if spec.fallback is not None and (name, "fallback") not in self._roles:
                 what = f"the fallback of step {name} can never run"
                 yield Found(level="warning", about="never runs", what=what, step=name)
-            if definition.undoable(name) and (name, Role.BACKWARD) not in self._roles:
+            if name in definition.undoable and (name, Role.BACKWARD) not in self._roles:
                 what = f"the compensation of step {name} can never run"
                 yield Found(level="warning", about="never runs", what=what, step=name)
             asked = {answer for step, answer in self._answers if step == name}
@@ -181,7 +181,7 @@ def _waits_for_ever(definition: SagaDefinition) -> Iterator[Found]:
             f"step {name}": definition.forward_retry[name, "action"] if spec.action is not None else None,
             f"the fallback of step {name}": definition.forward_retry[name, "fallback"] if spec.fallback else None,
             f"the compensation of step {name}": (
-                definition.backward_retry[name, "action"] if definition.undoable(name) else None
+                definition.backward_retry[name, "action"] if name in definition.undoable else None
             ),
         }
         for whose, policy in policies.items():

@@ -74,7 +74,7 @@ class World:
 
     def _is_accounted_for(self, progress: Progress, name: str, via: str) -> bool:
         step = progress.steps[name]
-        stays = progress.state is SagaState.COMPLETED or not self._definition.undoable(name)
+        stays = progress.state is SagaState.COMPLETED or name not in self._definition.undoable
         if step.waived:
             return True
         if step.state in (StepState.SKIPPED, StepState.UNKNOWN):  # passed over by a person, or nobody can undo it
