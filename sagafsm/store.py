@@ -380,9 +380,12 @@ def open_store(url: str, **options: Any) -> Store:
     try:
         factory = found[scheme].load()
     except ImportError as exc:
-        package = found[scheme].value.partition(".")[0].partition(":")[0]
+        dist = found[scheme].dist
+        extras = dist.metadata.get_all("Provides-Extra", []) if dist else []
+        extra = next((f"[{each}]" for each in extras if scheme.startswith(each)), "")
         raise SettingsError(
-            f"the store for '{scheme}://' cannot be loaded: {exc} (it is in {package}; install its driver)"
+            f"the store for '{scheme}://' cannot be loaded: {exc}; install its driver: "
+            f"pip install '{dist and dist.name}{extra}'"
         ) from exc
     store: Store
     try:

@@ -1,6 +1,8 @@
 """What can be said in a URL, and what is said when it is wrong."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -101,6 +103,19 @@ async def test_a_server_that_is_not_there_is_unavailable_and_nothing_stays_open(
     assert len(said) < 400
     assert caught.value.__cause__ is not None
     await store.close()
+
+
+@pytest.mark.parametrize("scheme", ["mongodb", "mongodb+srv"])
+def test_without_the_driver_it_is_said_what_to_install(scheme):
+    hidden = (
+        f"import sys; sys.modules['pymongo'] = None\nimport sagafsm\nsagafsm.open_store('{scheme}://me:secret@h/d')"
+    )
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=50, check=False)
+    said = done.stderr.strip().splitlines()[-1]
+    assert f"SettingsError: the store for '{scheme}://' cannot be loaded" in said
+    assert "pymongo" in said
+    assert said.endswith("install its driver: pip install 'sagafsm[mongodb]'")
+    assert "secret" not in said
 
 
 async def test_a_store_that_is_not_open_says_so():
