@@ -47,6 +47,8 @@ LIBRARIES: Mapping[str, Mapping[str, Rule]] = {
         "builtins.PermissionError": not_sent_by_itself,
         "builtins.OSError": network_down,
         "socket.gaierror": not_sent_by_itself,
+        "builtins.MemoryError": OPEN,  # raised by the interpreter, wherever the call happened to be
+        "builtins.RecursionError": OPEN,
         "asyncio.exceptions.IncompleteReadError": OPEN,
         "asyncio.exceptions.LimitOverrunError": OPEN,
         "concurrent.futures._base.BrokenExecutor": OPEN,

@@ -51,6 +51,8 @@ PYTHON = [
     (OSError(errno.ETIMEDOUT, "timed out"), "open"),
     (OSError(errno.EHOSTUNREACH, "no route to host"), "open"),
     (OSError(errno.ENETUNREACH, "network is unreachable"), "open"),
+    (MemoryError(), "open"),
+    (RecursionError("maximum recursion depth exceeded"), "open"),
     (asyncio.IncompleteReadError(b"", 10), "open"),
     (asyncio.LimitOverrunError("too long", 0), "open"),
     (BrokenExecutor(), "open"),
