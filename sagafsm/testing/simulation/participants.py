@@ -42,9 +42,7 @@ BACKWARD_SITES = (
 PROBE_SITES = ("call error", "call lost before", "call slow", "call interrupted", "call died", "call stubborn")
 SITES_OF = {"forward": FORWARD_SITES, "backward": BACKWARD_SITES, "probe": PROBE_SITES}
 DELAYS = (0.3, 1.5, 3.0, 8.0)
-DEATHS: tuple[type[BaseException], ...] = (
-    MemoryError, RecursionError, GeneratorExit, SystemExit, KeyboardInterrupt, asyncio.InvalidStateError,
-)  # fmt: skip
+DEATHS: tuple[type[BaseException], ...] = (MemoryError, RecursionError, GeneratorExit, SystemExit, KeyboardInterrupt)
 UNSTORABLE: tuple[Any, ...] = (object(), float("nan"), "\ud800", "x" * 100_000, {"deep": object})
 STUBBORN = 0.6  # seconds that a call goes on after it was cancelled: less than the grace that it is given
 

@@ -1,7 +1,9 @@
 """One run: processes, a store, a world and clients on one virtual loop, faults for a while, then calm, then the end.
 
 What must stay true: everything that happens follows from the plan, the seed and the tape. Once calm, nothing is broken
-any more and every saga has to settle within a bound. What is then judged is what really happened, not what was meant.
+any more and every saga has to settle within a bound; in a fifth of the runs one process stays dead or frozen for good,
+and the others have to do it (TigerBeetle's liveness mode: else whatever is stuck would be healed by the last restart).
+What is then judged is what really happened, not what was meant.
 """
 
 from __future__ import annotations
@@ -12,8 +14,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-
-import attrs
 
 from ...core.definition import SagaDefinition
 from ...core.keys import derived_key
@@ -30,24 +30,11 @@ from .participants import Participants
 from .plan import Plan
 from .process import RESTART, Process
 from .schedule import loop_options
-from .server import TERMINAL, Server, done
+from .server import Server, done
+from .standing import Standing
 
 STEPS_PER_RUN = 400  # about; where faults strike by the count of steps
 MAX_STEPS = 60_000
-
-
-@attrs.define(eq=False)
-class Standing:
-    """How a saga stands, as the store has it."""
-
-    state: str = "none"
-    stuck: bool = False
-    suspended: bool = False
-
-    @property
-    def settled(self) -> bool:
-        """Whether it has ended."""
-        return self.state in TERMINAL
 
 
 class Run:
@@ -86,6 +73,7 @@ class Run:
         self._poison = {f"poison-{number}" for number in range(plan.poison)}
         self._held: set[asyncio.Task[Any]] = set()
         self._same_host = bool(chance.below(2))
+        self._lame = self.processes[chance.below(len(self.processes))] if chance.below(5) == 1 else None
 
     def _processes(self) -> list[Process]:
         numbers, below = itertools.count(1), self.chance.below
@@ -270,7 +258,7 @@ class Run:
         asked[list(asked)[self.chance.below(len(asked))]].cancel()
 
     def _restart(self, process: Process) -> None:
-        if not process.up:
+        if not process.up and not (self.faults.calm and process is self._lame):
             process.start()
 
     def _freeze(self, at: str) -> None:
@@ -308,16 +296,28 @@ class Run:
         self.faults.calm = True
         self.calm_since = self.loop.time()
         self.trace.add(Fault(self.loop.time(), "", "calm"))
+        lame = self._lame = self._lame if self._can_be_missed(self._lame) else None
         for process in self.processes:
-            process.thaw()
-            self._restart(process)
+            if process is not lame:
+                process.thaw()
+                self._restart(process)
+        if lame is not None:
+            self.trace.add(Fault(self.loop.time(), lame.id, "gone for good"))
+            lame.freeze() if self._same_host else lame.kill(noticed=False)
         self.look()
+
+    def _can_be_missed(self, process: Process | None) -> bool:
+        """Whether those that are left know every definition: then they have to bring everything to its end."""
+        left = [other.kinds for other in self.processes if other is not process]
+        return process is not None and process.kinds <= frozenset().union(*left)
 
     async def _leave(self) -> None:
         """All is settled: some runs stop every process in good order, and nothing may be left of it."""
         if self.chance.below(4):
             return
         for process in self.processes:
+            if process is self._lame:
+                continue
             await process.opened()
             await process.stop()
             left = process.leftovers()
@@ -357,7 +357,12 @@ class Run:
 
     def pick_process(self, kind: str | None) -> Process | None:
         """A process that takes calls, and knows this definition where that matters."""
-        serving = [process for process in self.processes if process.serves and (kind is None or kind in process.kinds)]
+        lame = self._lame if self.faults.calm else None
+        serving = [
+            process
+            for process in self.processes
+            if process.serves and process is not lame and (kind is None or kind in process.kinds)
+        ]
         return serving[self.chance.below(len(serving))] if serving else None
 
     def existed(self, saga: str) -> bool:
