@@ -15,6 +15,9 @@ from ..moving import CopyReport, Ends, Wishes, copy_between, undo_moves
 from ..store import Store, open_store
 from .environment import Environment
 
+PROBE = 10.0
+"""Seconds for which a copier registers to see whether both stores are one, should it be killed at that moment."""
+
 
 async def copy_sagas(
     source: str | Store,
@@ -56,6 +59,7 @@ async def copy_sagas(
             target_name=ends_names[1],
             worker_id=environment.worker_id(),
         )
+        await _refuse_one_database(ends)
         wishes = Wishes(finished_only=finished_only, keep=keep, wait=wait, verify=verify)
         return await copy_between(ends, wishes, progress or (lambda report: None))
 
@@ -98,6 +102,19 @@ async def _opened(store: str | Store, *, migrate: bool) -> AsyncIterator[Store]:
         yield made
     finally:
         await made.close()
+
+
+async def _refuse_one_database(ends: Ends) -> None:
+    """Two URLs can name one database: what registers in one of two does not show in the other."""
+    await ends.source.heartbeat(ends.worker_id, PROBE)
+    try:
+        known = {worker.worker_id for worker in await ends.target.workers()}
+    finally:
+        await ends.source.retire(ends.worker_id)
+    if ends.worker_id in known:
+        raise InvalidInput(
+            f"{ends.source_name} and {ends.target_name} are the same database; it cannot be copied to itself"
+        )
 
 
 async def _bury_the_dead(store: Store, environment: Environment) -> None:

@@ -117,6 +117,10 @@ def test_live_sagas_that_a_worker_holds_are_left(shop):
 
 def test_stores_that_are_not_there(shop):
     assert "cannot be copied to itself" in shop.error("copy", A, A, code=2)
+    assert "are the same database" in shop.error("copy", A, "sqlite:///./sagas.db", code=2)
+    assert shop.state("back") == ("compensating", True, False)
+    for pair in ((A, "memory://x"), ("memory://", B)):
+        assert "which ends now" in shop.error("copy", *pair, code=2)
     assert "does not exist" in shop.error("copy", "sqlite:///typo.db", B, code=6)
     assert not (shop.folder / "typo.db").exists()
 
