@@ -59,7 +59,8 @@ async def copy_sagas(
             target_name=ends_names[1],
             worker_id=environment.worker_id(),
         )
-        await _refuse_one_database(ends)
+        if not (finished_only or keep):  # else the source is only read, and the copier may be allowed no more
+            await _refuse_one_database(ends)
         wishes = Wishes(finished_only=finished_only, keep=keep, wait=wait, verify=verify)
         return await copy_between(ends, wishes, progress or (lambda report: None))
 
