@@ -3,6 +3,7 @@
 import errno
 import functools
 import inspect
+import json
 import os
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from tests.servers import install, plugin
 from tests.servers.__main__ import kinds
 from tests.servers.base import HOST, Server, descendants, lives
 from tests.servers.install import NotHere, program
+from tests.servers.mongodb import MongoDB
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.redis import Redis
 
 LOOPBACK = {
     "0100007F",  # 127.0.0.1
@@ -105,20 +108,33 @@ def test_a_port_that_somebody_took_meanwhile_is_given_up():
             assert web.port != taken.getsockname()[1]
 
 
-def test_a_server_dies_with_the_tests(tmp_path):
-    script = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from tests.servers.test_base import Web\n"
-        "web = Web().start(); print(web.folder, web.port, flush=True); os.kill(os.getpid(), 9)"
-    )
+KILLED = """
+import importlib, json, os, sys
+sys.path.insert(0, sys.argv[1])
+from tests.servers.base import descendants
+server = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])().start()
+pid = server._process.pid
+alone = {pid: next(born for one, born in descendants(os.getpid()).items() if one == pid)}
+print(json.dumps([str(server.folder), server.port, alone | descendants(pid)]), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("kind", [Web, PostgreSQL, Redis, MongoDB], ids=lambda kind: kind.name)
+def test_a_server_and_all_it_started_die_with_the_tests_however_they_end(servers, kind):
+    if kind is not Web:
+        servers.url(kind)  # skips where there is none
     root = str(Path(__file__).parents[2])
-    done = subprocess.run([sys.executable, "-c", script, root], capture_output=True, text=True, timeout=50, check=False)
-    folder, port = done.stdout.split()
+    command = [sys.executable, "-c", KILLED, root, kind.__module__, kind.__name__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    folder, port, processes = json.loads(done.stdout)
 
     def refuses():
         with socket.socket() as probe:
-            return probe.connect_ex((HOST, int(port))) == errno.ECONNREFUSED
+            return probe.connect_ex((HOST, port)) == errno.ECONNREFUSED
 
-    until(refuses, "it is gone")
+    until(lambda: not any(lives(int(pid), born) for pid, born in processes.items()), "all of them are gone")
+    until(refuses, "nobody answers")
     until(lambda: not Path(folder).exists(), "its folder is gone")
 
 
@@ -165,6 +181,25 @@ def test_a_server_that_cannot_be_had_skips_the_test_and_fails_it_under_ci(monkey
     for _ in range(2):
         with pytest.raises(outcome, match="no no-such-server on the PATH"):
             servers.url(Nowhere)
+
+
+def test_what_will_be_skipped_is_said_before_the_tests_run(tmp_path):
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SAGAFSM_TEST_")}
+    nothing = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "SAGAFSM_TEST_INSTALL": "0"}
+    given = {"SAGAFSM_TEST_REDIS_URL": "redis://elsewhere"}
+
+    def say(**more):
+        command = [sys.executable, "-m", "tests.servers"]
+        root = Path(__file__).parents[2]
+        done = subprocess.run(
+            command, cwd=root, env={**own, **nothing, **more}, capture_output=True, text=True, timeout=50, check=True
+        )
+        return done.stdout
+
+    why = "will be skipped: no redis-server on the PATH; install it: apt-get install redis-server"
+    assert f"tests that need redis {why}" in say()
+    assert "tests that need mongodb will be skipped: no mongod on the PATH, and no SAGAFSM_TEST_MONGODB_URL" in say()
+    assert "that need redis will" not in say(**given)
 
 
 def test_a_server_that_runs_already_is_taken(monkeypatch):
