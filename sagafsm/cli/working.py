@@ -100,10 +100,9 @@ async def _work(orchestrator: Orchestrator, port: int | None, host: str, file: P
             await stack.enter_async_context(writing(orchestrator.health, file))
         await _unless_told(signals, orchestrator.__aenter__())
         if not signals.told:
-            say(
-                f"working on {len(orchestrator.definitions)} definitions, up to {orchestrator.settings.concurrency} "
-                "sagas at once"
-            )
+            count = len(orchestrator.definitions)
+            what = f"{count} definition{'' if count == 1 else 's'}"
+            say(f"working on {what}, up to {orchestrator.settings.concurrency} sagas at once")
             await signals.first.wait()
             say(f"stopping: calls that run are given {orchestrator.drain_timeout:g} s to end")
         if await _unless_told_twice(signals, orchestrator.close()):

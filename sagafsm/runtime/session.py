@@ -41,6 +41,16 @@ def refuse_fork(pid: int) -> None:
         )
 
 
+def _opened(url: str, settings: Settings) -> Store:
+    try:
+        return open_store(settings.url_with_options(url))
+    except SettingsError as exc:
+        if settings.store_options:
+            said = ", ".join(settings.store_options)
+            exc.add_note(f"Of these options, store_options (sagafsm.toml, SAGAFSM_STORE_OPTIONS) may add: {said}.")
+        raise
+
+
 class Session:
     """Opens and closes; the verbs build on it."""
 
@@ -70,7 +80,7 @@ class Session:
         self._retry = retry or self._settings.retry
         self._compensation_retry = compensation_retry or self._settings.compensation_retry
         if isinstance(store, str):
-            self._store: Store = open_store(self._settings.url_with_options(store))
+            self._store: Store = _opened(store, self._settings)
         else:
             self._store = store
         self._definitions = self._registered(sagas)

@@ -26,6 +26,7 @@ __all__ = ["Settings", "redact"]
 
 FILE = "sagafsm.toml"
 NOT_OURS = ("SAGAFSM_TEST_", "SAGAFSM_SECRET_")  # the tests' own, and whatever an application keeps there
+_CALLED = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,100}")
 
@@ -251,7 +252,7 @@ def _converted(field: attrs.Attribute[Any], value: Any, where: str) -> Any:
         return wanted(value)
     except (TypeError, ValueError):
         shown = HIDDEN if field.name == "store" else repr(value)
-        raise SettingsError(f"setting {field.name}: {shown} is no {wanted.__name__} ({where})") from None
+        raise SettingsError(f"setting {field.name}: {shown} is no {_CALLED[wanted]} ({where})") from None
 
 
 def _truth(text: str) -> bool:

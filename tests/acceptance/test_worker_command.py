@@ -179,7 +179,7 @@ async def test_a_module_may_bring_its_own_orchestrator(place: Shop) -> None:
     )
     place.open_the_gate()
     worker = place.worker(target="app:make", store="memory://")
-    assert "working on 1 definitions, up to 7 sagas at once" in worker.errors
+    assert "working on 1 definition, up to 7 sagas at once" in worker.errors
     await place.start("Gated", "s-1")
     assert (await place.end("s-1")).results["go"] == worker.pid
     assert place.worker("--store", place.url, target="app:make", ready=False).wait() == 2
@@ -189,7 +189,7 @@ async def test_a_module_may_bring_its_own_orchestrator(place: Shop) -> None:
     ("words", "settings", "code", "says"),
     [
         (["--log-level", "loud"], {}, 2, "error: --log-level is one of debug, info, warning, error, not 'loud'"),
-        ([], {"lease": "soon"}, 2, "error: setting lease: 'soon' is no float (SAGAFSM_LEASE)"),
+        ([], {"lease": "soon"}, 2, "error: setting lease: 'soon' is no number (SAGAFSM_LEASE)"),
         ([], {"concurency": "3"}, 2, "error: SAGAFSM_CONCURENCY is no setting; did you mean 'concurrency'? known: "),
         (["--store", "postgresql://a:b@127.0.0.1:1/x"], {}, 6, "error: "),
         (["--store", "oracle://host"], {}, 2, "error: no store for 'oracle://' is installed (installed: "),

@@ -58,17 +58,20 @@ def test_a_bad_value_is_refused_at_once_by_name(values, says):
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"SAGAFSM_RETRY_MAX_ATTEMPTS": "many"}, "setting retry_max_attempts: 'many' is no int"),
+        ({"SAGAFSM_RETRY_MAX_ATTEMPTS": "many"}, "setting retry_max_attempts: 'many' is no whole number"),
         ({"SAGAFSM_RETRY_INITIAL_INTERVAL": "-1"}, "setting retry_initial_interval: must be a number from 0 up"),
         ({"SAGAFSM_RETRIES": "3"}, "SAGAFSM_RETRIES is no setting; known: compensation_max_attempts, "),
         ({"SAGAFSM_POLL_INTERVALL": "3"}, "SAGAFSM_POLL_INTERVALL is no setting; did you mean 'poll_interval'?"),
-        ({"SAGAFSM_REQUIRE_DURABLE": "perhaps"}, r"setting require_durable: 'perhaps' is no bool \(SAGAFSM_REQUIRE"),
+        (
+            {"SAGAFSM_REQUIRE_DURABLE": "perhaps"},
+            r"setting require_durable: 'perhaps' is no true or false \(SAGAFSM_REQUIRE",
+        ),
         ({"SAGAFSM_STORE_OPTIONS": "pool"}, "setting store_options: write SAGAFSM_STORE_OPTIONS as in a URL"),
         ({"SAGAFSM_STORE": "sagas.db"}, "setting store: must be a URL"),
         ({"SAGAFSM_STORE": ""}, "setting store: must be a URL"),
         ({"SAGAFSM_NAMESPACE": "a b"}, "setting namespace: 1 to 100 of"),
         ({"SAGAFSM_STORE_OPTIONS": "=3"}, "setting store_options: '' cannot be the name of an option"),
-        ({"SAGAFSM_CONCURRENCY": "2.5"}, "setting concurrency: '2.5' is no int"),
+        ({"SAGAFSM_CONCURRENCY": "2.5"}, "setting concurrency: '2.5' is no whole number"),
         ({"SAGAFSM_LEASE": "nan"}, "setting lease: must be a number above 0, got nan"),
     ],
 )
@@ -84,10 +87,10 @@ def test_a_bad_variable_is_named(environ, says, tmp_path, monkeypatch):
     [
         ('store = "postgresql://user:secret@host/db"', "'store' holds a password; secrets come from the environment"),
         ("retries = 3", "setting 'retries' in the file is unknown"),
-        ("retry_max_attempts = 2.5", "setting retry_max_attempts: 2.5 is no int"),
+        ("retry_max_attempts = 2.5", "setting retry_max_attempts: 2.5 is no whole number"),
         ("namespace =", "cannot be read"),
-        ("require_durable = 1", "setting require_durable: 1 is no bool"),
-        ("concurrency = true", "setting concurrency: True is no int"),
+        ("require_durable = 1", "setting require_durable: 1 is no true or false"),
+        ("concurrency = true", "setting concurrency: True is no whole number"),
         ("store_options = 'pool=1'", "setting store_options: must be a table of names and values, got str"),
         (
             "[store_options]\npool = [1]",
@@ -162,8 +165,11 @@ async def test_an_orchestrator_opens_its_store_with_the_options(tmp_path):
     settings = Settings(store_options={"journal_mode": "DELETE"})
     orchestrator = Orchestrator(f"sqlite:///{tmp_path}/sagas.db", sagas=[], settings=settings)
     assert orchestrator.store.options.journal_mode == "DELETE"
-    with pytest.raises(SettingsError, match="unknown option 'pool'"):
+    with pytest.raises(SettingsError, match="unknown option 'pool'") as caught:
         Orchestrator(f"sqlite:///{tmp_path}/sagas.db", sagas=[], settings=Settings(store_options={"pool": 3}))
+    assert caught.value.__notes__ == [
+        "Of these options, store_options (sagafsm.toml, SAGAFSM_STORE_OPTIONS) may add: pool."
+    ]
 
 
 # --- durability ---
