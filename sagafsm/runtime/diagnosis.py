@@ -72,7 +72,8 @@ async def diagnose(engine: Engine) -> Diagnosis:
     store = engine.store
     now, durability = await store.now(), await store.check()
     workers, counts, shapes = await store.workers(), await store.counts(), await store.definitions()
-    alive = {worker.worker_id for worker in workers if worker.until > now}
+    dead = engine.environment.is_dead  # a process of this host that was killed, whatever is left of its lease
+    alive = {worker.worker_id for worker in workers if worker.until > now and not dead(worker.worker_id)}
     scan = await _scan(engine)
     states: Counter[str] = Counter()
     for count in counts:

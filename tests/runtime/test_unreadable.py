@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from sagafsm import SagaDefinition, Sleep, Step, StoreCorrupt, StoreTooNew
+from sagafsm import SagaDefinition, Settings, Sleep, Step, StoreCorrupt, StoreTooNew
 from sagafsm.store import Snapshot, StoredEvent
 from tests.runtime.steps import undo
 from tests.runtime.world import state_of
@@ -110,6 +110,39 @@ async def test_a_thousand_bad_sagas_do_not_starve_the_good_one(world, did, saga)
     async with world.orchestrator(saga) as orchestrator:
         assert state_of(await orchestrator.wait("good", timeout=200)) == "completed"
         assert len([saga async for saga in orchestrator.find(stuck=True)]) == 1000
+
+
+async def test_one_that_cannot_be_read_harms_nobody_who_looks_counts_or_clears_away(world, saga, tmp_path):
+    async with world.orchestrator(saga) as orchestrator:
+        for name in ("one", "bad", "two"):
+            await orchestrator.start(saga, name, saga_id=name)
+        await asyncio.sleep(200)
+        damage(world, "bad", data=b"\xff?")
+        assert [(found.saga_id, found.state.value) async for found in orchestrator.find(state="completed")] == [
+            ("bad", "completed"),
+            ("one", "completed"),
+            ("two", "completed"),
+        ]
+        stats = await orchestrator.stats()
+        assert (stats.total, stats.finished) == (3, 3)
+        assert (await orchestrator.doctor()).facts["sagas"] == {"completed": 3}
+        assert await orchestrator.purge(finished_before=0, dry_run=True) == 3
+        await asyncio.sleep(1)
+        archived = await orchestrator.archive(finished_before=0, to=tmp_path, limit=2)
+        assert archived.sagas == 2
+        assert await orchestrator.purge(finished_before=0) == 1
+        assert (await orchestrator.stats()).total == 0
+
+
+async def test_workers_that_clear_away_by_themselves_pass_over_nothing_that_cannot_be_read(world, saga):
+    settings = Settings(retention=1000)
+    async with world.orchestrator(saga, settings=settings) as orchestrator:
+        for name in ("one", "bad", "two"):
+            await orchestrator.start(saga, name, saga_id=name)
+        await asyncio.sleep(200)
+        damage(world, "bad", data=b"?")
+        await asyncio.sleep(10_000)
+        assert (await orchestrator.stats()).total == 0
 
 
 async def test_a_saga_whose_snapshot_cannot_be_read_is_set_aside_too(world):

@@ -125,6 +125,19 @@ async def test_a_worker_that_dies_while_others_run_is_noticed_within_a_third_of_
     assert did.times[1] <= 5 + 10 + 1
 
 
+async def test_doctor_knows_that_a_killed_process_is_gone_though_its_lease_still_runs(world, did):
+    definition = one_step(takes(did, 10))
+    one = await world.open("one", definition, lease=300)
+    await one.ask(lambda to: to.start(definition, saga_id="s-1"))
+    await asyncio.sleep(1)
+    async with world.orchestrator(definition, worker=False) as looking:
+        assert (await looking.doctor()).facts["workers"][0]["alive"] is True
+        one.kill()
+        found = await looking.doctor()
+        assert [worker["alive"] for worker in found.facts["workers"]] == [False]
+        assert "belong to a worker that is gone" in found.findings[-1].what
+
+
 async def test_attempts_are_counted_across_deaths(world, did):
     async def work(data, ctx: StepContext):
         did(f"work {ctx.attempt}")
