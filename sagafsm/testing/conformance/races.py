@@ -125,6 +125,36 @@ class RaceConformance(StoreTests):
                 record = (await read(stores[0], name)).record
                 assert (record.owner, record.fence) == (worker, 2)
 
+    async def test_a_named_saga_is_claimed_by_one_worker_only(self, store: Store) -> None:
+        await self._race_named_claims([store])
+
+    async def test_a_named_saga_is_claimed_through_two_stores_by_one_worker_only(self, store: Store) -> None:
+        second = await self.open_again(store)
+        try:
+            await self._race_named_claims([store, second])
+        finally:
+            await second.close()
+
+    async def _race_named_claims(self, stores: list[Store]) -> None:
+        workers = [f"w{n}" for n in range(RACERS)]
+        for worker in workers:
+            await stores[0].heartbeat(worker, LONG)
+        for round_ in range(ROUNDS // 2):
+            names = [f"s{round_}-{n}" for n in range(3)]
+            for name in names:
+                await put(stores[0], name, due_in=None)
+            calls = [
+                stores[n % len(stores)].claim(worker, [KIND], limit=5, saga_ids=names[:: 1 if n % 2 else -1])
+                for n, worker in enumerate(workers)
+            ]
+            claims = await asyncio.gather(*calls)
+            pairs = zip(workers, claims, strict=True)
+            taken = [(saga.record.saga_id, worker) for worker, claim in pairs for saga in claim.sagas]
+            assert sorted(name for name, _ in taken) == names
+            for name, worker in taken:
+                record = (await read(stores[0], name)).record
+                assert (record.owner, record.fence) == (worker, 2)
+
     async def test_a_claim_and_an_append_of_the_old_owner_never_both_hold(self, store: Store) -> None:
         for round_ in range(ROUNDS):
             name = f"s{round_}"

@@ -1,5 +1,7 @@
 """Memory stores, each with one bug in how it claims or releases."""
 
+import asyncio
+
 from msgspec.structs import replace
 
 from sagafsm.runtime import memory
@@ -264,3 +266,21 @@ class ReleaseResetsTheFence(MemoryStore):
         if done:
             self._sagas[saga_id].record = replace(self._sagas[saga_id].record, fence=1)
         return done
+
+
+@planted(
+    "test_a_named_saga_is_claimed_by_one_worker_only",
+    "test_a_named_saga_is_claimed_through_two_stores_by_one_worker_only",
+)
+class LooksThenTakes(MemoryStore):
+    """Reads which of the named sagas are free, and takes them, in two steps."""
+
+    async def claim(self, worker_id, kinds, *, limit, saga_ids=None):
+        if saga_ids is None:
+            return await super().claim(worker_id, kinds, limit=limit)
+        now = self._clock()
+        free = self._claimable(worker_id, kinds, now, saga_ids)[:limit]
+        await asyncio.sleep(0)
+        for saga in free:
+            saga.record = replace(saga.record, owner=worker_id, fence=saga.record.fence + 1, attention=False)
+        return Claim(sagas=[saga.stored() for saga in free], attention=(), next_due=None, now=now)
