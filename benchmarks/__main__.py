@@ -83,7 +83,7 @@ def _measure(question: str, store: str, work: Path, asked: argparse.Namespace, c
         facts = machine.look(place.folder, place.about)
         console.print(
             f"\n{question} on {facts.server}: sagafsm {facts.sagafsm} ({facts.commit or 'no commit'}), "
-            f"Python {facts.python}, {facts.cores} cores, {facts.system}, load {facts.load:.2f}, "
+            f"Python {facts.python}, {facts.cores} cores, {facts.system}, others busy on {facts.busy:.2f}, "
             f"fdatasync {facts.sync_ms:.3f} ms"
         )
         for warning in facts.warnings():

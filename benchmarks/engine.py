@@ -136,7 +136,7 @@ async def all_ended(orchestrator: Orchestrator, count: int) -> None:
     When each has called its last step, the store is asked every 10 ms: before, this would only keep it from working.
     """
     async with asyncio.timeout(PATIENCE):
-        while last_steps < count:
+        while last_steps < count:  # noqa: ASYNC110 - the steps that are measured shall do no more than count
             await asyncio.sleep(0.005)
         while True:
             counts = await orchestrator.store.counts()

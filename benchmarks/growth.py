@@ -20,8 +20,8 @@ from .result import Row, Table, ratios, spread
 QUESTION = "growth"
 APPENDS = 5  # of one saga of the job
 IN_FLIGHT = 128
-SAGAS = 4_000  # in one run
-MORE = 3  # times as many pairs: what is looked for is small
+SAGAS = 2_500  # in one run
+MORE = 3  # times as many pairs for finished sagas: what is looked for is small, and wanted in numbers
 EVENTS = 10_000
 READS = 50
 
@@ -52,7 +52,7 @@ def _beside(options: Options, kind: type[Saga[Any]], count: int, case: str, *, e
             asyncio.run(fill(database.url, kind, copies, ended=ended))
             _append_us(database.url, sagas, f"warm-{name}", kind)  # caches, and a log file that has grown
             database.settle()
-        for turn in range(options.count(MORE * options.pairs, 1)):
+        for turn in range(options.count(options.pairs * (MORE if ended else 1), 1)):
             for name in pair if turn % 2 == 0 else reversed(pair):
                 samples[name].append(_append_us(pair[name].url, sagas, f"turn-{turn}", kind))
     return _row(case, samples["little"], samples["much"])
@@ -121,7 +121,7 @@ def _history(options: Options) -> list[Row]:
     little: list[float] = []
     much: list[float] = []
     reads: dict[str, list[float]] = {"short": [], "long": []}
-    for _ in range(max(1, options.pairs // 2)):
+    for _ in range(max(1, options.pairs - 1)):
         with options.place.fresh("history") as database:
             asyncio.run(_grow(database.url, events, window, little, much, reads))
     case = f"append; one saga alone, from its event 10 on, up to its event {events:,}"

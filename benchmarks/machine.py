@@ -14,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-HIGHEST_LOAD = 0.5
-"""The load average above which somebody else is at work, and figures lie."""
+MOST_BUSY = 0.2
+"""Cores that others keep busy, above which figures lie."""
+GLANCE = 0.5  # seconds for which they are watched
 QUICKEST_SYNC = 0.02
 """Milliseconds; no disk syncs faster, but a file system in memory does."""
 
@@ -23,7 +24,8 @@ QUICKEST_SYNC = 0.02
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What to know of the machine. ``server``: the database that was measured, and how durable it is.
 
-    ``sync_ms``: one fdatasync of 4 KiB where its files lie. ``load``: when the measurement began.
+    ``sync_ms``: one fdatasync of 4 KiB where its files lie. ``busy``: how many cores others kept busy just before,
+    while this process waited (where that cannot be seen: the load average).
     """
 
     at: str
@@ -33,17 +35,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     system: str
     cores: int
-    load: float
+    busy: float
     sync_ms: float
 
     def warnings(self) -> list[str]:
         """What makes the figures doubtful, in words."""
         found: list[str] = []
-        if self.load > HIGHEST_LOAD:
-            found.append(
-                f"the load average is {self.load:.2f}: something else runs here, and the figures lie; "
-                f"wait until it is below {HIGHEST_LOAD:g}"
-            )
+        if self.busy > MOST_BUSY:
+            found.append(f"others keep {self.busy:.2f} cores busy, and the figures lie; end what else runs here")
         if self.sync_ms < QUICKEST_SYNC:
             found.append(
                 f"an fdatasync takes {self.sync_ms:.3f} ms: the folder is probably in memory, where to be durable "
@@ -62,9 +61,25 @@ def look(folder: Path, server: str) -> Facts:
         server=server,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        load=os.getloadavg()[0],
+        busy=_busy(),
         sync_ms=_sync_ms(folder),
     )
+
+
+def _busy() -> float:
+    before = _worked()
+    time.sleep(GLANCE)
+    after = _worked()
+    return os.getloadavg()[0] if before is None or after is None else (after - before) / GLANCE
+
+
+def _worked() -> float | None:
+    """Seconds for which the cores have worked since the system began."""
+    try:
+        user, nice, system, _, _, interrupts, soft, *_ = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return None
+    return sum(map(int, (user, nice, system, interrupts, soft))) / os.sysconf("SC_CLK_TCK")
 
 
 def _commit() -> str | None:

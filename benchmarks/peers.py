@@ -20,7 +20,7 @@ from .options import Options
 from .result import Row, Run, Skipped, Table, ratios, spread
 
 QUESTION = "peers"
-SAGAS = {1: (1_000, 100), 128: (10_000, 600)}  # of the engine, of DBOS
+SAGAS = {1: (1_000, 100), 128: (6_000, 600)}  # of the engine, of DBOS
 OLDEST_SQLITE = (3, 42)
 
 

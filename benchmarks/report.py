@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .__main__ import RESULTS
 from .floors.base import STORES
-from .machine import HIGHEST_LOAD, Facts
+from .machine import MOST_BUSY, Facts
 from .result import Table, read, shown
 from .targets import TARGETS, Target
 
@@ -37,10 +37,11 @@ def _tables(found: Found, question: str, store: str) -> str:
     if (question, store) not in found:
         return "Not measured."
     facts, tables = found[question, store]
-    load = f"load average {facts.load:.2f} at the start"
+    busy = f"others kept {facts.busy:.2f} busy before"
     about = (
-        f"{facts.server}; Python {facts.python}, {facts.cores} cores, fdatasync {facts.sync_ms:.2f} ms, "
-        f"{f'**{load}**' if facts.load > HIGHEST_LOAD else load}, {facts.at[:10]}, commit {facts.commit}."
+        f"{facts.server}; Python {facts.python}, {facts.cores} cores, of which "
+        f"{f'**{busy}**' if facts.busy > MOST_BUSY else busy}; fdatasync {facts.sync_ms:.2f} ms; {facts.at[:10]}, "
+        f"commit {facts.commit}."
     )
     lines = [about]
     for table in tables:

@@ -15,7 +15,7 @@ from .options import Options
 from .result import Row, Run, Table, ratios, spread
 
 QUESTION = "throughput"
-SAGAS = {1: 1_000, 128: 10_000, 1000: 10_000}
+SAGAS = {1: 1_000, 128: 6_000, 1000: 6_000}
 
 
 def measure(options: Options) -> list[Table]:

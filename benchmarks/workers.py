@@ -25,7 +25,7 @@ from .result import Row, Run, Table, ratios, spread
 
 QUESTION = "workers"
 WORKERS = (2, 4)
-SAGAS = 10_000  # of all together
+SAGAS = 8_000  # of all together
 IN_FLIGHT = 128  # of each
 WARM = 50
 

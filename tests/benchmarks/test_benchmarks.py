@@ -50,7 +50,7 @@ def test_a_question_is_answered_and_written(
     (path,) = (tmp_path / "out").iterdir()
     machine, *rows = map(json.loads, path.read_text().splitlines())
     assert path.name.endswith(f"-{store}-{question}.jsonl")
-    assert machine["machine"].keys() >= {"at", "cores", "load", "python", "server", "sync_ms"}
+    assert machine["machine"].keys() >= {"at", "cores", "busy", "python", "server", "sync_ms"}
     assert len(rows) == ROWS[question]
     assert all(row["table"] in output.getvalue() for row in rows)
     assert {target.cell for target in TARGETS if target.question == question} <= {

@@ -12,7 +12,7 @@ from benchmarks.targets import TARGETS
 
 FACTS = Facts(
     at="2026-11-21T17:00:00Z", sagafsm="0.1.0", commit="abc", python="3.11.7", server="Redis 7.0.15", system="Linux",
-    cores=2, load=0.7, sync_ms=0.1,
+    cores=2, busy=0.7, sync_ms=0.1,
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def test_a_table_is_written_between_its_marks_and_nowhere_else() -> None:
     found = {("throughput", "redis"): (FACTS, [Table("throughput", "sagas/s", [_row(128, 0.7)], "a note")])}
     rendered = render(text, found)
     assert rendered.startswith("Before.\n<!-- results: throughput redis -->\nRedis 7.0.15; Python 3.11.7, 2 cores, ")
-    assert "**load average 0.70 at the start**" in rendered
+    assert "**others kept 0.70 busy before**" in rendered
     assert "*Sagas/s* (a note)\n\n| path | in flight | ratio | p50 ratio |\n| --- | ---: | ---: | ---: |\n" in rendered
     assert "| happy | 128 | 0.70 | 1.50 |\n<!-- end -->\nBetween.\n" in rendered
     assert rendered.endswith("<!-- results: growth mongodb -->\nNot measured.\n<!-- end -->\nAfter.\n")
