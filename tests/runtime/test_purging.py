@@ -1,6 +1,7 @@
 """Ended sagas go when they are told to, their ids stay taken, and nothing that is needed goes with them."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -16,6 +17,7 @@ from sagafsm import (
     Step,
     SubSaga,
 )
+from sagafsm.moving import ended
 from sagafsm.runtime import retention
 from tests.runtime.world import state_of
 
@@ -161,3 +163,26 @@ async def test_find_loads_few_sagas_at_a_time(world, order, monkeypatch):
         async for _ in orchestrator.find():
             break
         assert loaded == [25]
+
+
+async def test_a_purge_goes_in_bounded_batches_and_a_stopped_one_is_gone_on_with(world, order, monkeypatch):
+    monkeypatch.setattr(sys.modules[ended.__module__], "PAGE", 10)
+    async with world.orchestrator(order, **RARELY) as orchestrator:
+        for n in range(35):
+            await orchestrator.run(order, n, saga_id=f"s-{n:02}")
+        await asyncio.sleep(1)
+        batches, purge = [], world.store.purge
+
+        async def counting(before, **options):
+            batches.append(len(options["saga_ids"]))
+            if len(batches) == 3:
+                raise asyncio.CancelledError
+            return await purge(before, **options)
+
+        world.store.purge = counting
+        with pytest.raises(asyncio.CancelledError):
+            await orchestrator.purge(finished_before=0)
+        assert len([saga async for saga in orchestrator.find()]) == 15
+        assert await orchestrator.purge(finished_before=0) == 15
+        assert batches == [10, 10, 10, 10, 5]
+        assert await orchestrator.purge(finished_before=0) == 0
