@@ -31,6 +31,7 @@ from .family import Family
 from .hooks import Hooks, log_event
 from .invoke import LATE, Interrupted, Invoker, arguments_for, failure_of
 from .journal import Journal
+from .looks import Looks
 from .memories import Memory, set_lost_aside
 from .permits import Permits
 from .settings import Settings
@@ -88,6 +89,7 @@ class Engine:
         )
         self.hooks = Hooks(hooks)
         self.waiters = Waiters()
+        self.looks = Looks(self)
         self.family = Family(self)
         self.drivers: dict[str, Driver] = {}
         self.orphans: dict[str, Orphan] = {}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..core.decider import next_wake
-from ..core.errors import StoreError
-from ..core.events import NULL
+from ..core.errors import SagaNotFound, StoreError
+from ..core.events import NULL, Outcome
 from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..store import Filter, Record, StoredSaga
+from .inspection import TERMINAL
 from .outside import read
 
 if TYPE_CHECKING:
@@ -74,23 +75,27 @@ class Reader:
 
     async def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> SagaInstance:
         """Wait until a saga is terminal or stuck (or suspended). Raises TimeoutError."""
-        work = self._until(saga_id, lambda saga: saga.state.terminal or saga.stuck or (suspended and saga.suspended))
+        work = self._until(saga_id, suspended)
         if timeout is None:
             return await work
         async with patience(saga_id, timeout):
             return await work
 
-    async def _until(self, saga_id: str, settled: Callable[[SagaInstance], bool]) -> SagaInstance:
+    async def _until(self, saga_id: str, suspended: bool) -> SagaInstance:
         engine, pause = self._engine, FIRST_LOOK
         while True:
             here = saga_id in engine.drivers
             if not here:
-                instance = await self.get(saga_id)
-                if settled(instance):
-                    return instance
+                stored = await engine.looks.load(saga_id)
+                if stored is None:
+                    raise SagaNotFound(saga_id)
+                record = stored.record  # the log need not be read to see that there is more to wait for
+                ended = record.state in TERMINAL or record.stuck or record.problem is not None
+                if ended or (suspended and record.suspended):
+                    return self._instance(stored)
                 here = saga_id in engine.drivers  # taken up while we looked
             news = await engine.waiters.news(saga_id, None if here else pause)
-            if news is not None and settled(news):
+            if news is not None and (news.state.terminal or news.stuck or (suspended and news.suspended)):
                 return news
             pause = FIRST_LOOK if news is not None else min(pause * 2, LAST_LOOK)
 
@@ -188,7 +193,7 @@ def _from_record(record: Record) -> Progress:
         version=record.version,
         parent_id=record.parent_id,
         tags=record.tags,
-        outcome=record.outcome,
+        outcome=cast(Outcome | None, record.outcome),
         stuck=record.stuck,
         suspended=record.suspended,
         finished_at=record.finished_at,

@@ -31,13 +31,13 @@ class Waiters:
         for futures in self._waiting.values():
             for future in futures:
                 if not future.done():
-                    future.set_exception(_closed())
+                    future.set_exception(closed())
         self._waiting.clear()
 
     async def news(self, saga_id: str, timeout: float | None) -> SagaInstance | None:
         """The next news of a saga, or None after ``timeout`` seconds. Raises InvalidInput when all is closed."""
         if self._closed:
-            raise _closed()
+            raise closed()
         future: asyncio.Future[SagaInstance] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(saga_id, []).append(future)
         try:
@@ -53,5 +53,6 @@ class Waiters:
                     del self._waiting[saga_id]
 
 
-def _closed() -> InvalidInput:
+def closed() -> InvalidInput:
+    """What is said to those who still wait when all is closed."""
     return InvalidInput("the orchestrator was closed before the saga came to its end; another one goes on with it")

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from sagafsm import SagaDefinition, Settings, Sleep
+from sagafsm import InvalidInput, SagaDefinition, Settings, Sleep
+from sagafsm.core.errors import StoreUnavailable
 from tests.runtime.steps import one_step
 from tests.runtime.world import Around
 
@@ -126,3 +127,58 @@ async def test_looks_that_find_something_come_soon_after_another_and_then_less_o
         before = store.calls["claim"]
         await asyncio.sleep(11)  # the nap is over after one of them
         assert store.calls["claim"] - before <= 12
+
+
+async def test_however_many_wait_for_sagas_that_run_elsewhere_they_look_together(world):
+    async def slow(data):
+        await asyncio.sleep(30)
+
+    definition = one_step(slow)
+    elsewhere = await world.open("elsewhere", definition)
+    store = Counted(world.store)
+    async with world.orchestrator(definition, store=store, worker=False) as orchestrator:
+        for number in range(1000):
+            await elsewhere.ask(lambda to, n=number: to.start(definition, saga_id=f"s-{n}"))
+        store.calls.clear()
+        found = await asyncio.gather(*(orchestrator.wait(f"s-{number}", timeout=100) for number in range(1000)))
+    assert {saga.state.value for saga in found} == {"completed"}
+    assert store.calls["load"] < 10 * 40  # a hundred at once, for 31 seconds and the first moments
+    await elsewhere.close()
+
+
+async def test_a_look_that_fails_is_an_error_of_those_who_looked(world):
+    class Failing(Counted):
+        failing = False
+
+        async def load(self, saga_ids):
+            if self.failing:
+                self.failing = False
+                raise StoreUnavailable("away")
+            return await self.inner.load(saga_ids)
+
+        def __getattribute__(self, name):
+            return object.__getattribute__(self, name)
+
+    definition = SagaDefinition(name="naps", steps=[Sleep("nap", 10)])
+    elsewhere = await world.open("elsewhere", definition)
+    await elsewhere.ask(lambda to: to.start(definition, saga_id="s"))
+    store = Failing(world.store)
+    async with world.orchestrator(definition, store=store, worker=False) as orchestrator:
+        store.failing = True
+        answers = await asyncio.gather(*(orchestrator.wait("s") for _ in range(3)), return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["away"] * 3
+        assert (await orchestrator.wait("s", timeout=60)).state.value == "completed"
+    await elsewhere.close()
+
+
+async def test_who_waits_when_all_is_closed_is_told(world):
+    class Hanging(Around):
+        async def load(self, saga_ids):
+            await asyncio.sleep(3600)
+
+    definition = SagaDefinition(name="naps", steps=[Sleep("nap", 10)])
+    async with world.orchestrator(definition, store=Hanging(world.store), worker=False) as orchestrator:
+        waiting = asyncio.ensure_future(orchestrator.wait("s"))
+        await asyncio.sleep(1)
+    with pytest.raises(InvalidInput, match="the orchestrator was closed before the saga came to its end"):
+        await waiting
