@@ -6,7 +6,7 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 TOOL   := $(VENV)/bin/
 
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test prove lint docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test    every check: style, types, import contracts, tests"
 	@echo "make lint    all of these but the tests"
 	@echo "make docs    write the generated pages of docs/ anew"
+	@echo "make prove   simulate the engine for hours: all faults, all pairs, millions of runs; RUNS=… or MINUTES=… is the budget"
 	@echo "make bench   measure; see benchmarks/README.md"
 	@echo "make clean   remove the environment and what the tools left behind"
 
@@ -31,6 +32,9 @@ demo: $(VENV)/.demo $(addprefix $(VENV)/.,$(SERVER))
 test: lint
 	@$(PYTHON) -m tests.servers
 	@$(PYTHON) -m pytest -q -n auto --dist loadfile
+
+prove: $(VENV)/.dev
+	@$(PYTHON) -m tests.simulation.prove $(if $(RUNS),--runs '$(RUNS)') $(if $(MINUTES),--minutes '$(MINUTES)') $(ARGS)
 
 # All of them run, so that one look shows everything.
 lint: $(VENV)/.dev

@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .severed import Handle, SeveredLoop, Task
 
@@ -25,7 +25,8 @@ PROCESS: ContextVar[str] = ContextVar("sagafsm_process", default="")
 
 T = TypeVar("T")
 MANY_TASKS = 2_000
-Ready = Sequence[tuple[asyncio.Handle, str]]
+AnyHandle: TypeAlias = Any  # a Handle, or one of asyncio's timers
+Ready = Sequence[tuple[AnyHandle, str]]
 
 
 class Deadlock(AssertionError):
@@ -58,18 +59,20 @@ class VirtualLoop(SeveredLoop):
         self._choose = choose
         self._pick = pick
         self._now = start
-        self._ready: deque[tuple[asyncio.Handle, str]] = deque()
+        self._ready: deque[tuple[AnyHandle, str]] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle, str]] = []
         self._count = 0  # timers set so far: those of one instant stay in this order
         self._idle: list[asyncio.Future[float | None]] = []
         self._dead: set[str] = set()
-        self._frozen: dict[str, list[asyncio.Handle]] = {}
+        self._frozen: dict[str, list[AnyHandle]] = {}
         self._alarms: list[tuple[int, int, Callable[[str], object]]] = []
         self._held: list[asyncio.Task[Any]] = []  # of dead processes: never run, never closed before the loop is
         self._tasks = 0
         self._alive: list[weakref.ref[Task]] = []
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._running = self._stopping = self._closed = False
+        self.owners: list[str] | None = None  # whose each step was, where somebody wants to know
+        self.deeds: list[tuple[int, str]] = []  # the steps in which a process did what others can see
         self.on_exit: Callable[[str, BaseException], object] | None = None  # who hears that code would end its process
 
     # --- running ---
@@ -130,18 +133,24 @@ class VirtualLoop(SeveredLoop):
             self._frozen[process].append(handle)
             return
         self.steps += 1
+        if self.owners is not None:
+            self.owners.append(process)
         if self._alarms and self._alarms[0][0] <= self.steps and not self._survives_alarms(handle, process):
             return
         if self.steps > self.max_steps:
             raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self._now:g} s)")
         try:
-            handle._run()
+            handle._context.run(handle._callback, *handle._args)
         except (SystemExit, KeyboardInterrupt) as exc:
             if self.on_exit is None or not process:
                 raise
             self.on_exit(process, exc)
+        except BaseException as exc:
+            self.call_exception_handler(
+                {"message": f"Exception in callback {handle._callback!r}", "exception": exc, "handle": handle}
+            )
 
-    def _survives_alarms(self, handle: asyncio.Handle, process: str) -> bool:
+    def _survives_alarms(self, handle: AnyHandle, process: str) -> bool:
         """Ring; whether the callback is still to run now."""
         while self._alarms and self._alarms[0][0] <= self.steps:
             heapq.heappop(self._alarms)[2](process)
@@ -181,6 +190,11 @@ class VirtualLoop(SeveredLoop):
         """Call ``alarm`` just before the callback that is the ``step``-th, with the process that would run it."""
         self._count += 1
         heapq.heappush(self._alarms, (step, self._count, alarm))
+
+    def noted(self) -> None:
+        """The process that runs now has done something that others can see."""
+        if self.owners is not None:
+            self.deeds.append((self.steps, PROCESS.get()))
 
     # --- processes ---
 
@@ -222,9 +236,11 @@ class VirtualLoop(SeveredLoop):
         """Run a callback once those that are ready have had their turn, or as ``choose`` says."""
         if self._closed:
             raise RuntimeError("this loop is closed")
-        handle = Handle(callback, args, self, context)
-        self._ready.append((handle, PROCESS.get() if context is None else context.get(PROCESS, "")))
-        return handle
+        if context is None:
+            context = copy_context()
+        handle = Handle(callback, args, context)
+        self._ready.append((handle, context.get(PROCESS, "")))
+        return handle  # type: ignore[return-value]
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 

@@ -1,6 +1,7 @@
 """What the tests of this folder share: campaigns over the corpus, and what a failing one says."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sagafsm.testing.simulation.campaign import Tally
@@ -11,6 +12,17 @@ from sagafsm.testing.simulation.shrink import shrink
 
 REGRESSIONS = Path(__file__).parent.parent / "regressions"
 RUNS = int(os.environ.get("SAGAFSM_TEST_INTERLEAVINGS", "50000"))
+
+
+class NotReached(AssertionError):
+    """A campaign never got where it was to go."""
+
+
+def must_reach(reached: Mapping[str, int], wanted: Iterable[str]) -> None:
+    """Raise NotReached for what no run of a campaign has reached."""
+    missing = [what for what in wanted if not reached.get(what)]
+    if missing:
+        raise NotReached(f"no run has reached: {', '.join(missing)}")
 
 
 def demand(plan: Plan, tally: Tally, *, kept: Path | None = REGRESSIONS) -> Tally:

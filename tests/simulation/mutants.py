@@ -291,9 +291,9 @@ def attempts_are_counted_when_they_fail_only(patch):
 
 @mutant("sequence", "fallback")
 def the_due_time_is_not_stored_with_a_backoff(patch):
-    def wake(original, definition, progress, now):
+    def wake(original, definition, progress, *rest):
         waits = any(step.waiting == "backoff" for step in progress.steps.values())
-        return None if waits else original(definition, progress, now)
+        return None if waits else original(definition, progress, *rest)
 
     wraps(patch, driver, "next_wake", wake)
 

@@ -167,6 +167,7 @@ def signals():
             "signals",
             step("reserve"),
             WaitFor("approval", signal="approval", timeout=30.0),
+            WaitFor("second_approval", signal="approval", timeout=30.0),
             WaitFor("hint", signal="hint", timeout=2.0, on_timeout="continue"),
             last("ship"),
         ),

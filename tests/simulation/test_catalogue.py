@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import sagafsm.testing
-from sagafsm.testing.judging import INVARIANTS
+from sagafsm.testing.judging import INVARIANTS, TRACES
+from tests.simulation.gate import NotReached, must_reach
 
 FOLDER = Path(sagafsm.testing.__file__).parent
 NUMBER = re.compile(r'"((?:V-L|CL|L|S|C|U|F|P|A|V|D|R)\d+)[ "]')
@@ -44,3 +45,19 @@ def test_every_number_that_an_error_can_begin_with_is_in_the_catalogue():
             spoken |= set(NUMBER.findall(path.read_text()))
     assert spoken <= set(INVARIANTS)
     assert len(spoken) > 30
+
+
+@pytest.mark.parametrize("number", INVARIANTS)
+def test_an_invariant_says_what_it_is_judged_by(number):
+    assert INVARIANTS[number].reads
+    assert set(INVARIANTS[number].reads) <= set(TRACES)
+
+
+def test_every_trace_is_read():
+    assert {trace for invariant in INVARIANTS.values() for trace in invariant.reads} == set(TRACES)
+
+
+def test_what_is_never_reached_fails_the_campaign():
+    must_reach({"completed": 3}, ["completed"])
+    with pytest.raises(NotReached, match="no run has reached: the moon, the sea"):
+        must_reach({"completed": 3, "the sea": 0}, ["the moon", "completed", "the sea"])

@@ -60,6 +60,7 @@ class Calls:
         self._over: dict[tuple[str, str, str, int], Ended] = {}
         self._running: dict[int, CallBegan] = {}
         self._turned: set[str] = set()
+        self._crashed = False
 
     def appended(self, entry: Appended) -> None:
         """The store decided on an append: its events announce calls."""
@@ -83,6 +84,8 @@ class Calls:
 
     def granted(self, process: str, saga: str) -> None:
         """A saga was given to a process: whatever it was told before, it may go on now."""
+        if self._crashed and "takeover" in self.reached:
+            self.reached.add("a crash and a lost lease in one run")
         self._heard.pop((process, saga), None)
 
     def heard(self, entry: Heard) -> None:
@@ -165,7 +168,8 @@ class Calls:
             self._thawed[entry.process] = entry.at
         elif entry.what == "stopped":
             self._stopped.add(entry.process)
-        elif entry.what == "crash":
+        elif entry.what in ("crash", "gone for good"):
+            self._crashed = True
             gone = [number for number, call in self._running.items() if call.process == entry.process]
             for number in gone:
                 self.reached.add("a crash during a call")

@@ -127,3 +127,5 @@ def _note(reached: set[str], entries: list[Entry], progress: Progress) -> None:
     reached.add(f"{progress.state.value} {progress.outcome or ''}".strip())
     if progress.stuck:
         reached.add("stuck in the end")
+    elif progress.state.terminal and any(type(entry.event).__name__ == "SagaUnstuck" for entry in entries):
+        reached.add("a saga was stuck and led on")

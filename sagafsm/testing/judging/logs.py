@@ -14,7 +14,8 @@ from ...core.progress import Progress
 from ...core.turn import Surroundings
 from ..account import Account, Entry
 from ..checker import LogChecker, check_bounded, check_fold_agrees, check_replay
-from ..laws import LAWS, Broken
+from ..law_index import laws_about
+from ..laws import Broken
 from .evidence import Evidence, Log
 from .records import Records
 
@@ -38,7 +39,7 @@ def follow(log: Log, *, thorough: bool) -> tuple[Progress, list[Entry], Account]
     else:
         account, progress = Account(log.definition), None
         for entry in entries:
-            for law in LAWS:
+            for law in laws_about(type(entry.event)):
                 law(account, entry)
             account.add(entry)
             progress = evolve(progress, entry.event, entry.at)

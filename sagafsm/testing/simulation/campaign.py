@@ -140,44 +140,76 @@ def by_chance(first: int, count: int) -> Iterator[Case]:
     return (Case(seed=seed) for seed in range(first, first + count))
 
 
-def opportunities(plan: Plan, case: Case) -> tuple[list[str], int, set[int]]:
-    """The sites that a run passes, in order; the steps that its loop takes; those during which somebody is asked."""
+@attrs.frozen
+class Opportunities:
+    """Where something can go wrong in a run. ``met``: the sites that it passes, in order; the rest: steps of its loop.
+
+    ``own``: those of a worker process; ``boundaries``: those before which a process did something that others can see
+    (it sent a request, or began a call); ``asking``: those during which somebody waits for an answer.
+    """
+
+    met: list[str]
+    own: list[int]
+    boundaries: list[int]
+    asking: set[int]
+
+
+def opportunities(plan: Plan, case: Case) -> Opportunities:
+    """Play a run to see where more can go wrong in it."""
     run = _make(plan, case, record=False)
+    run.loop.owners = owners = []
     with suppress(Broken):  # whoever plays it as a run of its own hears of it
         run.play()
     faults = run.faults
+    own: list[int] = []
+    boundaries: list[int] = []
+    deeds = iter(run.loop.deeds)
+    deed, fresh = next(deeds, None), set[str]()
+    seen: set[str] = set()
+    for step, owner in enumerate(owners, start=1):
+        while deed is not None and deed[0] < step:
+            fresh.add(deed[1])
+            deed = next(deeds, None)
+        if "." in owner:
+            own.append(step)
+            if owner in fresh or owner not in seen:
+                boundaries.append(step)
+            fresh.discard(owner)
+            seen.add(owner)
     asking = {step for since, until in run.clients.steps_asking for step in range(since + 1, until + 1)}
-    return (faults.met if isinstance(faults, TargetedFaults) else []), run.loop.steps, asking
+    return Opportunities(faults.met if isinstance(faults, TargetedFaults) else [], own, boundaries, asking)
 
 
-def single_faults(plan: Plan) -> Iterator[Case]:
-    """For each behaviour: the calm run, and every single fault there is."""
-    for behaviour in range(len(plan.behaviours)):
+def single_faults(plan: Plan, behaviours: Iterable[int] | None = None) -> Iterator[Case]:
+    """For each behaviour (or these, by their numbers): the calm run, and every single fault there is."""
+    for behaviour in range(len(plan.behaviours)) if behaviours is None else behaviours:
         calm = Case(behaviour=behaviour)
         yield calm
         yield from _with_one_more(plan, calm)
 
 
-def pairs_of_faults(plan: Plan, behaviour: int = 0, *, stride: int = 1) -> Iterator[Case]:
-    """Every fault, followed by every other that can still come; ``stride``: only every so-many-th pair."""
-    for number, first in enumerate(_with_one_more(plan, Case(behaviour=behaviour))):
-        for place, second in enumerate(_with_one_more(plan, first)):
-            if (place + number) % stride == 0:
-                yield second
+def pairs_of_faults(plan: Plan, behaviour: int = 0) -> Iterator[Case]:
+    """Every fault, followed by every other that can still come.
+
+    What strikes a process strikes it at its boundaries: between two of them it does nothing that others could see, so
+    that a crash in one place is a crash in any.
+    """
+    for first in _with_one_more(plan, Case(behaviour=behaviour), coarse=True):
+        yield from _with_one_more(plan, first, coarse=True)
 
 
-def _with_one_more(plan: Plan, case: Case) -> Iterator[Case]:
+def _with_one_more(plan: Plan, case: Case, *, coarse: bool = False) -> Iterator[Case]:
     """This run with one more fault, at every later place."""
-    met, steps, asking = opportunities(plan, case)
+    found = opportunities(plan, case)
     after = max((place for place, _ in case.targets), default=-1)
     later = max((step for step, _ in case.steps), default=0)
     enabled = set(plan.sites)
-    for place in range(after + 1, len(met)):
-        if met[place] in enabled:
-            yield attrs.evolve(case, targets=(*case.targets, (place, met[place])))
+    for place in range(after + 1, len(found.met)):
+        if found.met[place] in enabled:
+            yield attrs.evolve(case, targets=(*case.targets, (place, found.met[place])))
     for site in PROCESS_SITES:
-        if site in enabled:
-            for step in range(later + 1, steps):
-                if site == "cancel" and step not in asking:
-                    continue  # nobody is there to lose patience
+        if site not in enabled:
+            continue
+        for step in found.boundaries if coarse else found.own:
+            if step > later and (site != "cancel" or step in found.asking):  # else nobody is there to lose patience
                 yield attrs.evolve(case, steps=(*case.steps, (step, site)))

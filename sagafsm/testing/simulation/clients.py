@@ -183,9 +183,10 @@ class Clients:
         for new in append.events:
             if new.type == "WaitStarted":
                 event = decode_event(append.saga_id, StoredEvent(0, new.type, new.at, new.data))
-                name = event.name if isinstance(event, e.WaitStarted) and event.kind == "signal" else None
-                if name is not None and name in self.run.plan.signals:
-                    self.go(self.after(0.4, self.signal(append.saga_id, name, "awaited")))
+                if not isinstance(event, e.WaitStarted) or event.kind != "signal":
+                    continue
+                if event.name is not None and event.name in self.run.plan.signals:
+                    self.go(self.after(0.4, self.signal(append.saga_id, event.name, f"awaited-{event.step}")))
 
     def early_signals(self, saga: str) -> None:
         """Signals that come before their step."""

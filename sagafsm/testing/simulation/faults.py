@@ -35,6 +35,8 @@ SITES = (*STORE_SITES, *CALL_SITES, *PROCESS_SITES, *CLOCK_SITES, *CLIENT_SITES)
 class Faults:
     """Decides, at every opportunity, whether a fault strikes. ``enabled``: the sites that this run may have at all."""
 
+    aimed = False
+
     def __init__(self, chance: Chance, enabled: Sequence[str] = SITES) -> None:
         self._chance = chance
         self.calm = False
@@ -85,6 +87,8 @@ class TargetedFaults(Faults):
 
     ``seen`` counts the opportunities; ``met`` holds their sites, so that the next run can be aimed at them.
     """
+
+    aimed = True
 
     def __init__(self, chance: Chance, targets: Mapping[int, str], steps: Mapping[str, Sequence[int]]) -> None:
         self.targets = targets

@@ -107,6 +107,7 @@ class Participants:
     ) -> Any:
         """Make one call, with whatever goes wrong in it."""
         process, trace, loop = PROCESS.get(), self.trace, self.loop
+        loop.noted()
         self._calls = number = self._calls + 1
         saga, step, role = context.saga_id, place.step.name, place.role
         via = context.via

@@ -54,6 +54,7 @@ class Process:
         self.orchestrator: Orchestrator | None = None
         self.up = False
         self.frozen = False
+        self.missing = False  # for good: nobody waits for it any more
         self.id = ""
         self._loop = loop
         self._server = server
@@ -149,7 +150,7 @@ class Process:
         self._trace.add(Fault(self._loop.time(), process, "stop"))
         self.orchestrator = None
         closing = self._loop.create_task(orchestrator.close(), context=self._context)
-        while not closing.done() and self.up and self.id == process:
+        while not closing.done() and self.up and self.id == process and not self.missing:
             await asyncio.wait({closing}, timeout=1.0)
         if not closing.done():
             return  # it died while it was leaving

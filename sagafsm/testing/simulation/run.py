@@ -267,7 +267,8 @@ class Run:
             return
         self.faults.struck.append("freeze")
         process.freeze()
-        self.loop.call_later((0.5, 4.0, 8.0, 15.0)[self.chance.below(4)], process.thaw)
+        seconds = 8.0 if self.faults.aimed else (0.5, 4.0, 8.0, 15.0)[self.chance.below(4)]
+        self.loop.call_later(seconds, process.thaw)
 
     def _stop(self, at: str) -> None:
         process = self._process(at)
@@ -303,6 +304,7 @@ class Run:
                 self._restart(process)
         if lame is not None:
             self.trace.add(Fault(self.loop.time(), lame.id, "gone for good"))
+            lame.missing = True
             lame.freeze() if self._same_host else lame.kill(noticed=False)
         self.look()
 

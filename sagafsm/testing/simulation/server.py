@@ -79,6 +79,7 @@ class Server:
         """
         loop, faults = self.loop, self.faults
         future: asyncio.Future[T] = loop.create_future()
+        loop.noted()
         trouble = faults.first(_TROUBLES[site]) if faults.any_store and not faults.calm else None
         if trouble is None:
             loop.call_soon(_serve, future, work, told, context=self.context)
