@@ -157,7 +157,8 @@ class Opportunities:
 def opportunities(plan: Plan, case: Case) -> Opportunities:
     """Play a run to see where more can go wrong in it."""
     run = _make(plan, case, record=False)
-    run.loop.owners = owners = []
+    owners: list[str] = []
+    run.loop.owners = owners
     with suppress(Broken):  # whoever plays it as a run of its own hears of it
         run.play()
     faults = run.faults
