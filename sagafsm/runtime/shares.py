@@ -54,10 +54,12 @@ class Shares:
         try:
             rest = self._counted(await self._ask(left, everything))
         except StoreError:
-            if not first.sagas:
+            if not (first.sagas or first.attention):
                 raise
             return replace(first, next_due=0.0)  # these are ours, and nobody else would ever drive them
-        return replace(rest, sagas=[*first.sagas, *rest.sagas])
+        # A store may say only once what is to be looked at.
+        attention = list(dict.fromkeys((*first.attention, *rest.attention)))
+        return replace(rest, sagas=[*first.sagas, *rest.sagas], attention=attention)
 
     def _behind(self) -> Collection[str]:
         """The definitions that were served less than another, and of which something may be due."""

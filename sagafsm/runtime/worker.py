@@ -20,8 +20,8 @@ from .engine import Engine
 from .heart import Heart
 from .outside import park_unreadable
 from .retention import retain
-from .strays import Strays
 from .shares import Shares
+from .strays import Strays
 
 LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
@@ -244,7 +244,11 @@ class Worker:
     async def _adopt(self, saga_id: str) -> None:
         """Somebody wrote to a saga of ours that nobody drives: it was let go while they were about to write."""
         engine = self._engine
-        stored = (await engine.store.load([saga_id])).get(saga_id)
+        try:
+            stored = (await engine.store.load([saga_id])).get(saga_id)
+        except StoreError:
+            self._strays.lost()  # the store may not name it again
+            raise
         if stored is not None and stored.record.owner == engine.worker_id and saga_id not in engine.drivers:
             engine.orphan(saga_id, stored.record.fence)
 
