@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from ..core import commands as c
 from ..core.decider import Decision, decide
@@ -65,16 +66,20 @@ async def _append(engine: Engine, record: Record, given: c.Input, decision: Deci
     asleep = _asleep(record) and not (record.stuck or progress.abort or isinstance(given, c.ResumeAsked))
     # One that is stuck waits for a person; one whose sub-saga is, goes on looking at that.
     held = progress.stuck and progress.stuck_child is None
+    # One that was set aside waits for a person too, who may also give it up.
+    aside = record.problem is not None and progress.abort is None
     append = append_for(
         engine,
         progress,
         decision.events,
         fence=record.fence,
         owner=record.owner,
-        due_at=None if asleep or progress.suspended or held else now,
+        due_at=None if asleep or progress.suspended or held or aside else now,
         now=now,
         attention=record.owner is not None,
     )
+    if aside:
+        append = replace(append, stuck=True, problem=record.problem)
     result = await engine.journal.commit(append)
     if isinstance(result, Refused):
         raise StoreError(f"saga {record.saga_id}: the store refuses this: {result.reason}")

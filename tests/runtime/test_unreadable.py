@@ -100,6 +100,33 @@ async def test_a_saga_that_was_set_aside_says_so_until_somebody_retries_it_also_
         assert (await orchestrator.get("bad")).problem is None
 
 
+@pytest.mark.parametrize("aborted", [False, True])
+async def test_a_saga_that_was_set_aside_is_told_things_and_stays_there_until_a_person_says_otherwise(
+    world, did, saga, aborted
+):
+    """A signal took it up again, before anybody had looked at what was wrong."""
+    async with world.orchestrator(saga, worker=False) as submitter:
+        await submitter.start(saga, "x", saga_id="bad")
+        await submitter.resume_all()
+    await world.idle()
+    old = damage(world, "bad", data=b"?")
+    async with world.orchestrator(saga) as orchestrator:
+        await asyncio.sleep(200)
+        world.store._sagas["bad"].events[1] = old
+        await orchestrator.signal("bad", "go")
+        await orchestrator.signal("bad", "go", message_id="again")
+        await asyncio.sleep(200)
+        found = await orchestrator.get("bad")
+        assert (found.stuck, found.state.value, did.names) == (True, "pending", [])
+        if aborted:
+            await orchestrator.abort("bad", "stop")
+            assert state_of(await orchestrator.wait("bad", timeout=200)) == "failed aborted"
+        else:
+            await orchestrator.retry("bad", actor="eve", reason="mended")
+            assert state_of(await orchestrator.wait("bad", timeout=200)) == "completed"
+        assert (await orchestrator.get("bad")).problem is None
+
+
 async def test_a_thousand_bad_sagas_do_not_starve_the_good_one(world, did, saga):
     async with world.orchestrator(saga, worker=False) as submitter:
         for n in range(1000):
