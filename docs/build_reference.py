@@ -127,7 +127,7 @@ PAGES = (
     Page(
         "model.md",
         "The model checker",
-        "Importable from `sagafsm.testing.model`; [how to prove a saga](../how-to/check-a-saga.md) shows it at work.",
+        "Importable from `sagafsm.testing.model`; [how to check a saga](../how-to/check-a-saga.md) shows it at work.",
         ["check_model", "Bounds", "Verdict", "Finding", "Path", "Happened", "Explored", "ModelBroken", "outline"],
         module="sagafsm.testing.model",
     ),
