@@ -47,16 +47,26 @@ class Schema:
         if await self.check(connection) == self.target:
             return
         for number, _, text in self.migrations[: self.target]:
-            async with self._alone(connection):
-                found = await self.check(connection)
-                if found < number:
-                    if found == 0:
-                        await self._begin(connection)
-                    await self._run(connection, text)
-                    await connection.execute(
-                        self._queries.fill("INSERT INTO {schema}.saga_meta VALUES ('schema_version', $1) "
-                                           "ON CONFLICT (key) DO UPDATE SET value = excluded.value"), str(number)
-                    )  # fmt: skip
+            await self._reach(number, text, connection)
+
+    async def _reach(self, number: int, text: str, connection: Connection) -> None:
+        """Run one migration, or wait until another process has done so."""
+        clock = asyncio.get_running_loop().time
+        give_up_at, pause = clock() + PATIENCE, FIRST_LOOK
+        while await self.check(connection) < number:
+            async with self._alone(connection) as alone:
+                if alone:
+                    found = await self.check(connection)
+                    if found < number:
+                        await self._migrate(found, number, text, connection)
+                    return
+            if clock() > give_up_at:
+                raise StoreUnavailable(
+                    f"another process has been migrating schema '{self._options.schema}' of {self._options.where} for "
+                    f"{PATIENCE:g} s; look for it in pg_stat_activity"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_LOOK)
 
     async def require(self, connection: Connection) -> None:
         """Raise StoreUnavailable unless the schema is up to date."""
@@ -86,28 +96,24 @@ class Schema:
         return int(value)
 
     @asynccontextmanager
-    async def _alone(self, connection: Connection) -> AsyncIterator[None]:
-        """A transaction in which no other process migrates this schema."""
-        clock = asyncio.get_running_loop().time
-        give_up_at, pause = clock() + PATIENCE, FIRST_LOOK
-        while True:
-            async with connection.transaction(isolation="read_committed"):
-                # An administrator's limits are meant for the work of every day.
-                await connection.execute(
-                    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
-                )
-                if await connection.fetchval(
-                    "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"sagafsm {self._options.schema}"
-                ):
-                    yield
-                    return
-            if clock() > give_up_at:
-                raise StoreUnavailable(
-                    f"another process has been migrating schema '{self._options.schema}' of {self._options.where} for "
-                    f"{PATIENCE:g} s; look for it in pg_stat_activity"
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_LOOK)
+    async def _alone(self, connection: Connection) -> AsyncIterator[bool]:
+        """A transaction; true: in which no other process migrates this schema."""
+        async with connection.transaction(isolation="read_committed"):
+            # An administrator's limits are meant for the work of every day.
+            await connection.execute(
+                "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+            )
+            lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
+            yield bool(await connection.fetchval(lock, f"sagafsm {self._options.schema}"))
+
+    async def _migrate(self, found: int, number: int, text: str, connection: Connection) -> None:
+        if found == 0:
+            await self._begin(connection)
+        await self._run(connection, text)
+        await connection.execute(
+            self._queries.fill("INSERT INTO {schema}.saga_meta VALUES ('schema_version', $1) "
+                               "ON CONFLICT (key) DO UPDATE SET value = excluded.value"), str(number)
+        )  # fmt: skip
 
     async def _begin(self, connection: Connection) -> None:
         name = self._options.schema

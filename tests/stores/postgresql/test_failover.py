@@ -86,6 +86,7 @@ async def take_over(primary, standby):
         assert await connection.fetchval("SELECT pg_promote()")
 
 
+@pytest.mark.timeout(180)
 async def test_sagas_go_on_where_a_standby_took_over_that_had_everything(servers):
     with pair(servers) as (primary, standby):
         async with sql(primary) as connection:
@@ -110,6 +111,7 @@ async def test_sagas_go_on_where_a_standby_took_over_that_had_everything(servers
     assert sorted(CALLED) == sorted((call, name) for name in "abcde" for call in ("pay", "go"))
 
 
+@pytest.mark.timeout(180)
 async def test_what_a_standby_lacks_is_set_aside_for_a_person_to_look_at(servers, caplog):
     """Replication was behind: the newest events of one saga are gone, and another saga altogether."""
     with pair(servers) as (primary, standby):
@@ -158,6 +160,7 @@ async def stop_following(primary, standby):
         await until(alone)
 
 
+@pytest.mark.timeout(180)
 async def test_a_standby_is_told_and_its_primary_is_found(servers):
     with pair(servers) as (primary, standby):
         store = SQLStore.from_url(primary.url)

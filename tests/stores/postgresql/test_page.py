@@ -91,6 +91,7 @@ async def test_the_rights_of_a_worker_are_enough(page):
     await connection.execute("RESET ROLE")
 
 
+@pytest.mark.timeout(180)
 async def test_the_rights_of_a_reader_are_enough_to_look_and_for_nothing_else(page, tmp_path):
     name, _, _, url = page
     async with Orchestrator(url, sagas=[Order]) as works:

@@ -79,6 +79,7 @@ async def test_many_that_begin_at_once_in_one_process_make_it_once(schemas, fres
     assert found == [[]] * 8
 
 
+@pytest.mark.timeout(180)
 async def test_six_processes_that_begin_at_once_make_it_once(schemas, fresh, tmp_path):
     script = (
         "import asyncio, sys\nfrom sagafsm_sql import SQLStore\n"
@@ -99,7 +100,7 @@ async def test_six_processes_that_begin_at_once_make_it_once(schemas, fresh, tmp
         for _ in range(6)
     ]  # fmt: skip
     try:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(150):
             for process in running:
                 assert await process.stdout.readline() == b"ready\n"
             for process in running:
