@@ -80,7 +80,7 @@ def _begin(turn: Turn, name: str) -> None:
         )
 
 
-def _outcome(turn: Turn) -> str:
+def _outcome(turn: Turn) -> e.Outcome:
     if any(step.waived for step in turn.progress.steps.values()):
         return "forced"
     return turn.progress.abort.outcome if turn.progress.abort is not None else "compensated"

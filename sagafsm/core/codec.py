@@ -20,6 +20,8 @@ from .progress import Progress
 
 T = TypeVar("T", str, int)
 
+LONGEST_REASON = 200
+
 encode_event = msgspec.json.Encoder().encode
 _encode_snapshot = msgspec.json.Encoder().encode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
@@ -56,15 +58,20 @@ def decode_event(saga_id: str, stored: Stored) -> SagaEvent:
         event: SagaEvent = decoder.decode(stored.data)
     except msgspec.ValidationError as exc:
         if "unknown field" in str(exc):
-            raise StoreTooNew(f"{where} ({stored.type}): {exc}; it was written by a newer sagafsm: upgrade") from exc
-        raise StoreCorrupt(f"{where} ({stored.type}) does not have the right form: {exc}") from exc
+            raise StoreTooNew(
+                f"{where} ({stored.type}): {_short(exc)}; it was written by a newer sagafsm: upgrade"
+            ) from exc
+        raise StoreCorrupt(f"{where} ({stored.type}) does not have the right form: {_short(exc)}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise StoreCorrupt(f"{where} ({stored.type}) cannot be read: {exc}") from exc
+        raise StoreCorrupt(f"{where} ({stored.type}) cannot be read: {_short(exc)}") from exc
     return event
 
 
 def replay(saga_id: str, events: Iterable[Stored], start: Progress | None = None) -> Progress:
-    """Fold stored events, after a snapshot if there is one. Raises StoreCorrupt for gaps and illegal events too."""
+    """Fold stored events, after a snapshot if there is one.
+
+    Raises StoreTooNew, and StoreCorrupt also for gaps, for illegal events and for those of another saga.
+    """
     progress = start
     for stored in events:
         expected = progress.version + 1 if progress is not None else 1
@@ -77,7 +84,15 @@ def replay(saga_id: str, events: Iterable[Stored], start: Progress | None = None
             raise StoreCorrupt(f"saga {saga_id}, event {stored.seq} ({stored.type}): {exc}") from exc
     if progress is None:
         raise StoreCorrupt(f"saga {saga_id}: its record has no events")
+    if progress.saga_id != saga_id:  # what is decided of another saga would be written to that
+        raise StoreCorrupt(f"saga {saga_id}: its events are those of saga {progress.saga_id[:100]!r}")
     return progress
+
+
+def _short(error: Exception) -> str:
+    """What is wrong, without all of what lies in the store: it may be long."""
+    text = str(error)
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def encode_snapshot(progress: Progress) -> bytes:
@@ -92,18 +107,18 @@ def decode_snapshot(saga_id: str, data: bytes) -> Progress:
         return _snapshot_decoder().decode(data)
     except msgspec.ValidationError as exc:
         if "unknown field" in str(exc):
-            raise StoreTooNew(f"{where}: {exc}; it was written by a newer sagafsm: upgrade") from exc
-        raise StoreCorrupt(f"{where} does not have the right form: {exc}") from exc
+            raise StoreTooNew(f"{where}: {_short(exc)}; it was written by a newer sagafsm: upgrade") from exc
+        raise StoreCorrupt(f"{where} does not have the right form: {_short(exc)}") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise StoreCorrupt(f"{where} cannot be read: {exc}") from exc
+        raise StoreCorrupt(f"{where} cannot be read: {_short(exc)}") from exc
 
 
 def describe(saga_id: str, stored: Stored) -> Event:
     """One event for a reader of the history, as plain values; also where this version cannot interpret it."""
     try:
         fields = _PLAIN.decode(stored.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        fields = {"unreadable": f"{exc}"}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        fields = {"unreadable": _short(exc)}
     return Event(
         seq=stored.seq,
         type=stored.type,

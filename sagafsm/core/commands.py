@@ -7,6 +7,7 @@ with it are stored.
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
 import msgspec
 
@@ -139,7 +140,7 @@ class AbortAsked(Struct, frozen=True, kw_only=True):
     actor: str | None = None
     cut: bool = False
     compensate: bool = True
-    outcome: str = "aborted"
+    outcome: Literal["aborted", "compensated"] = "aborted"
 
 
 class RetryAsked(Struct, frozen=True, kw_only=True):

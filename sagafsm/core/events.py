@@ -11,11 +11,14 @@ Frozen ``msgspec`` structs: encoding one costs 0.1 µs, copying one 0.2 µs (see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 NULL = msgspec.Raw(b"null")
+
+Via: TypeAlias = Literal["action", "fallback"]
+Outcome: TypeAlias = Literal["compensated", "aborted", "forced"]
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -63,7 +66,7 @@ class SagaCompleted(SagaEvent, frozen=True, kw_only=True):
 class SagaFailed(SagaEvent, frozen=True, kw_only=True):
     """The saga did not happen: everything due was undone or waived. ``outcome``: compensated, aborted or forced."""
 
-    outcome: str
+    outcome: Outcome
 
 
 class SagaStuck(SagaEvent, frozen=True, kw_only=True):
@@ -102,7 +105,7 @@ class AbortRequested(SagaEvent, frozen=True, kw_only=True):
 
     reason: str
     actor: str | None = None
-    outcome: str = "aborted"
+    outcome: Literal["aborted", "compensated"] = "aborted"
     cut: bool = False
     compensate: bool = True
 
@@ -127,7 +130,7 @@ class AttemptStarted(SagaEvent, frozen=True, kw_only=True):
     step: str
     attempt: int
     idempotency_key: str
-    via: str = "action"
+    via: Via = "action"
     interruption: int = 0
 
 
@@ -147,7 +150,7 @@ class WaitStarted(SagaEvent, frozen=True, kw_only=True):
     """A step began to wait for a signal or a time (``kind``: signal, sleep)."""
 
     step: str
-    kind: str
+    kind: Literal["signal", "sleep"]
     name: str | None = None
     until: float | None = None
 

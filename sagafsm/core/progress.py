@@ -6,6 +6,7 @@ What must stay true: immutable; only the fold makes one from another.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -27,13 +28,13 @@ class StepProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """
 
     state: StepState = StepState.WAITING
-    via: str = "action"
+    via: e.Via = "action"
     attempts: int = 0
     base: int = 0
     interruptions: int = 0
     calling: bool = False
     open: bool = False
-    waiting: str | None = None
+    waiting: Literal["backoff", "reply", "signal", "sleep", "child"] | None = None
     waiting_name: str | None = None
     due_at: float | None = None
     started_at: float | None = None
@@ -86,7 +87,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     parent_step: str | None = None
     tags: Mapping[str, str] = {}
     deadline: float | None = None
-    outcome: str | None = None
+    outcome: e.Outcome | None = None
     stuck: bool = False
     stuck_reason: str | None = None
     stuck_step: str | None = None

@@ -127,7 +127,7 @@ class Turn:
 
     # --- decisions that several rules share ---
 
-    def call(self, name: str, *, attempt: int, via: str = "action", interruption: int = 0) -> None:
+    def call(self, name: str, *, attempt: int, via: e.Via = "action", interruption: int = 0) -> None:
         """Begin a call of the action or fallback, if its limit allows it now."""
         if self.definition.limited and self._is_held(name, Role.FORWARD, via, interruption):
             return

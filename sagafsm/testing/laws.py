@@ -216,9 +216,10 @@ def _ancestors(account: Account, name: str) -> set[str]:
 
 def keys_are_stable(account: Account, entry: Entry) -> None:
     """Every call of an action, a fallback or a compensation carries the key of the first; the three differ."""
+    purpose: str
     match entry.event:
-        case e.AttemptStarted(via=purpose, idempotency_key=key):
-            pass
+        case e.AttemptStarted(via=via, idempotency_key=key):
+            purpose = via
         case e.CompensationAttemptStarted(idempotency_key=key):
             purpose = "compensation"
         case _:
