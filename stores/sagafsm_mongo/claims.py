@@ -71,9 +71,11 @@ class Claims:
         fields = {"fence": 1, "owner": 1, "due_at": 1}
         due_now: list[Document] = []
         if saga_ids is not None and saga_ids:
-            named = {"_id": {"$in": texts(saga_ids)}, "kind": {"$in": kinds}, "state": {"$in": LIVE}}
+            places = {saga_id: n for n, saga_id in enumerate(dict.fromkeys(texts(saga_ids)))}
+            named = {"_id": {"$in": list(places)}, "kind": {"$in": kinds}, "state": {"$in": LIVE}}
             where = {**named, "owner": {"$nin": list(alive)}}
             due_now = await self._database.find(SAGAS, where, fields=fields, limit=limit) if limit else []
+            due_now.sort(key=lambda document: places[document["_id"]])
         if not kinds:
             return due_now, None
         waiting = {"owner": {"$in": list(free)}, "kind": {"$in": kinds}, "due_at": {"$exists": True}}

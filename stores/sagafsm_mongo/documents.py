@@ -9,11 +9,11 @@ entries lie in ``saga_events``, a sealed snapshot in ``saga_snapshots``. What is
      log:  names this life of the id, so that what is left of an earlier one is never taken for its own
      tail: [{seq: first number, append_id, write, events: [{type, at, data}, …]}, …]
      sealed?: the last number that lies in saga_events;  outside?: true before anything lies in another collection
-     snapshot?: {version, data} or {version, sealed: true}
+     snapshot?: {version, append_id, data} or {version, append_id, sealed: true}
      write?, claim?: which call wrote an append without events, or claimed the saga, last}
 
     {_id: "order-123/<log>/<last number>", seq, append_id, write, events}      a sealed entry
-    {_id: "order-123/<log>/<version>", data}                                   a sealed snapshot
+    {_id: "order-123/<log>/<version>/<append_id>", data}                       a sealed snapshot
     {_id: "order-123", purged_until, digest}                                   instead of a purged saga; with
                                         {log, left: true} until what lies in the other collections is gone too
 
@@ -58,7 +58,7 @@ def update_of(append: Append, write: int) -> Document:
         if gone := {name: "" for name in _OFTEN_NONE if getattr(append, name) is None}:
             update["$unset"] = gone
     if append.snapshot is not None:
-        changes["snapshot"] = _snapshot(append.snapshot)
+        changes["snapshot"] = _snapshot(append.snapshot, append.append_id)
     if append.events:
         update["$push"] = {"tail": _entry(append, write)}
     else:
@@ -91,7 +91,7 @@ def document_of(append: Append, birth: Birth, write: int, log: str) -> Document:
     if birth.tags:
         document["tags"] = [tag(key, value) for key, value in birth.tags.items()]
     if append.snapshot is not None:
-        document["snapshot"] = _snapshot(append.snapshot)
+        document["snapshot"] = _snapshot(append.snapshot, append.append_id)
     return document
 
 
@@ -120,8 +120,9 @@ def _entry(append: Append, write: int) -> Document:
     }
 
 
-def _snapshot(snapshot: Snapshot) -> Document:
-    return {"version": snapshot.version, "data": snapshot.data.decode()}
+def _snapshot(snapshot: Snapshot, append_id: str) -> Document:
+    # Named after its append: a saga may well get another one of the same version, and the last is the one that counts.
+    return {"version": snapshot.version, "append_id": append_id, "data": snapshot.data.decode()}
 
 
 def size_of(append: Append) -> int:
@@ -138,8 +139,13 @@ def life(document: Mapping[str, Any]) -> str:
 
 
 def place(life_: str, number: int) -> str:
-    """The id of the sealed entry that ends with this number, or of the snapshot of this version."""
+    """The id of the sealed entry that ends with this number; with it begins that of a snapshot of this version."""
     return f"{life_}{number:012d}"
+
+
+def snapshot_place(life_: str, snapshot: Mapping[str, Any]) -> str:
+    """The id of a snapshot that is sealed."""
+    return f"{place(life_, snapshot['version'])}/{snapshot.get('append_id', '')}"
 
 
 def whole_life(life_: str) -> Document:

@@ -15,7 +15,7 @@ from typing import Any
 from sagafsm.store import Snapshot, StoredEvent, StoredSaga
 
 from .database import EVENTS, SAGAS, SNAPSHOTS, Database, Document
-from .documents import is_purged, life, place, read_bytes, read_entries, read_record
+from .documents import is_purged, life, place, read_bytes, read_entries, read_record, snapshot_place
 
 LOG = {"log": 1, "sealed": 1, "tail": 1, "version": 1, "purged_until": 1}
 TRIES = 5
@@ -76,8 +76,7 @@ class Reader:
                     data = read_bytes(snapshot["data"])
                     found[document["_id"]] = Snapshot(version=snapshot["version"], data=data)
                 else:
-                    at = place(life(document), snapshot["version"])
-                    elsewhere[at] = document["_id"], snapshot["version"]
+                    elsewhere[snapshot_place(life(document), snapshot)] = document["_id"], snapshot["version"]
         if elsewhere:
             for sealed in await self._database.find(SNAPSHOTS, {"_id": {"$in": list(elsewhere)}}):
                 saga_id, version = elsewhere[sealed["_id"]]

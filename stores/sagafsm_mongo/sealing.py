@@ -18,7 +18,7 @@ from sagafsm.core.errors import OutcomeUnknown, StoreError
 from sagafsm.store import Append, AppendResult, Committed
 
 from .database import EVENTS, SAGAS, SNAPSHOTS, Database, Document
-from .documents import last_number, life, place, whole_life
+from .documents import last_number, life, place, snapshot_place, whole_life
 from .errors import DUPLICATE_KEY
 
 LOGGER = logging.getLogger("sagafsm.store")
@@ -92,11 +92,13 @@ class Sealer:
                 updates.append({"q": {**same, "sealed": sealed}, "u": {"$set": changes, "$pull": gone}})
             snapshot = document.get("snapshot", {})
             if "data" in snapshot:
-                at = place(prefix, snapshot["version"])
-                snapshots.append({"_id": at, "data": snapshot["data"]})
-                changes = {"snapshot": {"version": snapshot["version"], "sealed": True}}
-                updates.append({"q": {**same, "snapshot.version": snapshot["version"]}, "u": {"$set": changes}})
-                old.append({"q": {"_id": {"$gte": prefix, "$lt": at}}, "limit": 0})
+                version, append_id = snapshot["version"], snapshot.get("append_id")
+                snapshots.append({"_id": snapshot_place(prefix, snapshot), "data": snapshot["data"]})
+                unchanged = {**same, "snapshot.version": version, "snapshot.append_id": append_id}
+                changes = {"snapshot": {"version": version, "append_id": append_id or "", "sealed": True}}
+                updates.append({"q": unchanged, "u": {"$set": changes}})
+                # Not those of the same version: one may be put there by another process that has not yet said so.
+                old.append({"q": {"_id": {"$gte": prefix, "$lt": place(prefix, version)}}, "limit": 0})
         await self._database.write("update", SAGAS, first)
         await self._put(EVENTS, entries)
         await self._put(SNAPSHOTS, snapshots)

@@ -100,6 +100,38 @@ async def test_a_snapshot_leaves_the_document_and_the_one_before_it_goes(store, 
     assert [event.seq for event in (await read(store, "s")).events] == [record.version]
 
 
+async def test_of_two_snapshots_of_one_version_the_later_counts(store, raw):
+    """Both were put under one id, so the earlier one came back once the later was sealed."""
+    record = await commit(store, create("s"))
+    for data in (b'{"by": 1}', b'{"by": 2}', b'{"by": 3}'):
+        snapshot = Snapshot(version=record.version, data=data)
+        record = await commit(store, follow(record, events=(), snapshot=snapshot))
+        assert (await read(store, "s")).snapshot == snapshot
+        await sealed(store)
+        assert "data" not in raw["sagas"].find_one({"_id": "s"})["snapshot"]
+        assert (await read(store, "s")).snapshot == snapshot
+    await commit(store, follow(record, snapshot=Snapshot(version=3, data=b"{}")))
+    await sealed(store)
+    assert raw["saga_snapshots"].count_documents({}) == 1
+
+
+@pytest.mark.parametrize("at", [2, 3])
+async def test_a_snapshot_that_comes_while_one_of_its_version_is_sealed_is_not_lost(store, at):
+    record = await commit(store, create("s"))
+    first, later = (Snapshot(version=2, data=b'{"by": %d}' % n) for n in (1, 2))
+    batch = [follow(record, events=(), snapshot=later)]
+    await store._parts.writer.commit([follow(record, events=(), snapshot=first)])
+
+    async def write():
+        await store._parts.writer.commit(batch)
+
+    with meanwhile(store, at, write):
+        await store._parts.sealer.seal(["s"])
+    assert (await read(store, "s")).snapshot == later
+    await store._parts.sealer.seal(["s"])
+    assert (await read(store, "s")).snapshot == later
+
+
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("at", range(1, WRITES))
 async def test_dying_while_sealing_loses_nothing(store, raw, at, done):

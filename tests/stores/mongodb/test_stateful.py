@@ -12,14 +12,14 @@ from sagafsm_mongo import MongoStore, sealing
 from tests.servers.mongodb import MongoDB
 
 SETTINGS = hypothesis.settings(
-    max_examples=12,
-    stateful_step_count=25,
+    max_examples=20,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
 )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("every", [sealing.EVERY, 2])
 def test_the_store_and_its_model_agree(servers, admin, monkeypatch, every):
     monkeypatch.setattr(sealing, "EVERY", every)
