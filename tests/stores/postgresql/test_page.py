@@ -1,5 +1,6 @@
 """What docs/how-to/postgresql.md says is so: rights that are enough, queries that run, options that are known."""
 
+import asyncio
 import json
 import os
 import re
@@ -145,6 +146,19 @@ async def test_a_span_of_time_is_looked_up_in_its_partitions(page):
     (statement,) = re.findall(r"SELECT count\(\*\) FROM saga_history\n.*?;", fitted("\n".join(BLOCKS)), re.DOTALL)
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
     assert len(set(re.findall(r"saga_history_2026_\d\d", plan))) <= 1, plan
+
+
+async def test_a_process_takes_no_more_connections_than_the_page_says(url, schemas):
+    (most,) = re.findall(r"So the default takes at most (\d+)", PAGE)
+    mine = f"{url}&application_name=counted_here"
+    async with Orchestrator(mine, sagas=[Order], settings=Settings(poll_interval=0.05)) as works:
+        await asyncio.gather(
+            *(works.run(Order, {}, timeout=50) for _ in range(150)), *(works.store.counts() for _ in range(50))
+        )
+        await works.store.wait_for_change(0.0)
+        async with schemas.connection() as connection:
+            count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted_here'"
+            assert 8 <= await connection.fetchval(count) <= int(most)
 
 
 def test_every_option_is_on_the_page():
