@@ -156,6 +156,9 @@ def test_one_run_may_be_named_from_outside(monkeypatch):
     monkeypatch.setenv("SAGAFSM_TEST_REPLAY", "")
     monkeypatch.setenv("SAGAFSM_TEST_RUNS", "7")
     assert check(Order, before=new_shelf).runs == 7
+    monkeypatch.setenv("SAGAFSM_TEST_RUNS", "many")
+    with pytest.raises(InvalidInput, match="SAGAFSM_TEST_RUNS is a number of runs, not 'many'"):
+        check(Order, before=new_shelf)
 
 
 class Waits(Saga[dict]):

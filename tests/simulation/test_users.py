@@ -1,6 +1,8 @@
 """What users are given to prove their own sagas, each on a saga that is right and on one with a planted mistake."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sagafsm import InvalidInput, Saga, StepContext, step
 from sagafsm.testing import (
@@ -101,6 +103,37 @@ def test_what_the_decorated_function_asserts_counts():
 
     with pytest.raises(SimulationFailed, match="what must be true: 2 are held"):
         test()
+
+
+@pytest.mark.parametrize("prove", [fail_at_every_step, repeat_every_step])
+def test_a_run_of_these_is_played_again_alone(prove, monkeypatch):
+    saga = planted.does_nothing()
+    with pytest.raises(SimulationFailed) as failure:
+        prove(saga, {}, ledger=ledger(), **GIVEN)
+    case = str(failure.value.case)
+    assert f"--sagafsm-replay={case}" in str(failure.value)
+    monkeypatch.setenv("SAGAFSM_TEST_REPLAY", case)
+    with pytest.raises(SimulationFailed, match="stock") as again:
+        prove(saga, {}, ledger=ledger(), **GIVEN)
+    assert str(again.value.case) == case
+    assert prove(GOOD, {}, ledger=ledger(), **GIVEN).runs == 1
+
+
+def test_a_crash_is_played_again_alone(monkeypatch):
+    @crash_test(planted.counts_calls(), {}, ledger=ledger(), **GIVEN)
+    def test(saga): ...
+
+    with pytest.raises(SimulationFailed) as failure:
+        test()
+    monkeypatch.setenv("SAGAFSM_TEST_REPLAY", str(failure.value.case))
+    with pytest.raises(SimulationFailed, match="but 2 are counted"):
+        test()
+
+
+@given(st.fixed_dictionaries({"item": st.text(max_size=5), "count": st.integers(1, 9)}))
+@settings(max_examples=5, deadline=None)
+def test_any_order_with_hypothesis(order):
+    assert simulate(GOOD, order, runs=5, kept_in=None, ledger=ledger(), **GIVEN).check().runs == 5
 
 
 # --- what was meant to go wrong did ---

@@ -9,13 +9,18 @@ import os
 import shlex
 import sys
 
+from ...core.errors import InvalidInput
+
 RUNS = "SAGAFSM_TEST_RUNS"
 REPLAY = "SAGAFSM_TEST_REPLAY"
 
 
 def runs(default: int) -> int:
-    """How many runs a simulation makes: ``--sagafsm-runs``, else what the test says."""
-    return int(os.environ.get(RUNS) or default)
+    """How many runs a simulation makes: ``--sagafsm-runs``, else what the test says. Raises InvalidInput."""
+    said = os.environ.get(RUNS)
+    if said and not said.isdecimal():
+        raise InvalidInput(f"{RUNS} is a number of runs, not {said!r}")
+    return int(said) if said else default
 
 
 def replay() -> str | None:
