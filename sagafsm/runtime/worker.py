@@ -179,13 +179,17 @@ class Worker:
                 continue
 
     async def _listen(self, store: SupportsWakeups) -> None:
+        told = False  # of an error that lasts, once
         while True:
             try:
                 if await store.wait_for_change(30.0):
                     self._engine.wake.set()
                     await asyncio.sleep(HINTS_APART)
+                told = False
             except Exception as exc:
-                LOGGER.warning("the store cannot tell of changes, polling goes on: %s", exc)
+                if not told:
+                    LOGGER.warning("the store cannot tell of changes, polling goes on: %s", exc)
+                told = True
                 await asyncio.sleep(self.poll_interval)
 
     async def sweep(self, taken: list[str] | None = None) -> bool:
