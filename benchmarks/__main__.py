@@ -24,10 +24,10 @@ QUESTIONS: dict[str, Callable[[Options], list[Table]]] = {
     throughput.QUESTION: throughput.measure,
     workers.QUESTION: workers.measure,
     recovery.QUESTION: recovery.measure,
+    peers.QUESTION: peers.measure,
     growth.QUESTION: growth.measure,
     memory.QUESTION: memory.measure,
     startup.QUESTION: startup.measure,
-    peers.QUESTION: peers.measure,
 }
 ONLY_ON = {memory.QUESTION: ("sqlite",), startup.QUESTION: ("sqlite",), peers.QUESTION: ("sqlite", "postgresql")}
 """The others are asked of every store."""
@@ -65,7 +65,7 @@ def _plan(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> list[tu
     """Which question is asked of which store."""
     if not asked.question or ALL in asked.question:
         stores = [asked.store] if asked.store else STORES if asked.question else STORES[:1]
-        return [(question, store) for store in stores for question in QUESTIONS if store in _stores(question)]
+        return [(question, store) for question in QUESTIONS for store in stores if store in _stores(question)]
     store = asked.store or STORES[0]
     for question in asked.question:
         if store not in _stores(question):
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=3, help="how often each pair of runs is repeated; default: 3")
     parser.add_argument("--quick", action="store_true", help="a smoke test with tiny counts; its figures mean nothing")
     parser.add_argument(
-        "--finished", type=int, help="growth: with so many finished sagas; default: 1,000,000 (MongoDB: 50,000)"
+        "--finished", type=int, help="growth: with so many finished sagas; default: 1,000,000 (MongoDB: 10,000)"
     )
     parser.add_argument(
         "--folder",
