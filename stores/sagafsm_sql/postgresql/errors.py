@@ -81,7 +81,7 @@ def translate(exc: BaseException, where: str, *, writing: bool) -> StoreError:
         what, lost = f"{where} was not asked: {said}", False
     else:
         what = f"{where} does not answer in time" if isinstance(exc, TimeoutError) else f"{where} is away: {said}"
-        if isinstance(exc, ConnectionRefusedError | socket.gaierror):
+        if isinstance(exc, ConnectionRefusedError | FileNotFoundError | socket.gaierror):
             what += "; is the server running, and are host and port right?"
         lost = True
     if lost and writing:

@@ -115,6 +115,12 @@ async def test_a_server_that_is_not_there_is_said_to_be(tmp_path):
     assert "secret" not in str(caught.value)
 
 
+async def test_a_socket_that_is_not_there_is_said_to_be(tmp_path):
+    store = SQLStore.from_url(f"postgresql://me@/d?host={tmp_path}")
+    with pytest.raises(StoreUnavailable, match=r"away: .*is the server running, and are host and port right\?"):
+        await store.setup()
+
+
 async def test_a_database_that_is_not_there_says_how_to_make_it(url):
     missing = url.replace("/postgres?", "/nowhere?")
     with pytest.raises(StoreUnavailable, match="make the database first"):
