@@ -69,11 +69,7 @@ def source_of(
         return None
     module, name = _target(definition, target)
     lines = [
-        f"from {module} import {name}",
-        "",
-        *imports_for(cues),
-        *(check.imports if check else ()),
-        "from sagafsm.testing.model import Bounds, outline",
+        *_imports(module, name, [*imports_for(cues), *(check.imports if check else ())]),
         "",
         "",
         f"def test_{_slug(what)}() -> None:",
@@ -90,6 +86,14 @@ def source_of(
         *[f"    {line}" for line in (check.lines if check else _assertions(path))],
     ]
     return "\n".join(lines) + "\n"
+
+
+def _imports(module: str, name: str, others: Sequence[str]) -> list[str]:
+    """The lines at the head of a test: the user's own module, then the library."""
+    own = f"from {module} import "
+    names = sorted({name, *(line.removeprefix(own) for line in others if line.startswith(own))})
+    rest = {line for line in others if not line.startswith(own)} | {"from sagafsm.testing.model import Bounds, outline"}
+    return [own + ", ".join(names), "", *sorted(rest, key=lambda line: line.partition(" import ")[0])]
 
 
 def _shows(small: SagaDefinition, cues: Sequence[Cue], conditions: Conditions, path: Path, check: Check | None) -> bool:
