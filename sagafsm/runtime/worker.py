@@ -325,12 +325,12 @@ class Worker:
     async def _take_back_orphans(self) -> None:
         """Sagas that are still ours but that nobody drives: go on with them, as after a crash."""
         engine = self._engine
-        orphans = dict(engine.orphans)
+        orphans, asked = dict(engine.orphans), engine.environment.monotonic()  # the answer may take its time
         found = await engine.store.load(list(orphans))
         for saga_id, orphan in orphans.items():
             stored = found.get(saga_id)
             too_old = stored is None or stored.record.fence < orphan.fence
-            if too_old and engine.environment.monotonic() < orphan.until:
+            if too_old and asked < orphan.until:
                 engine.stranded.set()  # its birth may still arrive, or this is a view from before our claim
                 continue
             engine.orphans.pop(saga_id, None)
