@@ -54,6 +54,8 @@ def new_shelf():
 
 
 def shelf_and_sagas_agree(sagas):
+    if any(saga.outcome == "forced" for saga in sagas.values()):
+        return  # a person has decided that something stays
     expected = sum(saga.state.value == "completed" for saga in sagas.values())
     assert SHELF.count == expected, f"{SHELF.count} on the shelf, {expected} expected"
 

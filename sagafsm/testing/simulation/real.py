@@ -41,6 +41,11 @@ def label_of(definition: str, step: str, role: str) -> str:
     return f"{definition}.{step}.{role}"
 
 
+# What only a function itself could do is not done around it.
+TROUBLES = {
+    role: [site for site in sites if site not in ("call died", "call stubborn")] for role, sites in SITES_OF.items()
+}
+
 ROLE_OF = {
     ("forward", "action"): "action",
     ("forward", "fallback"): "fallback",
@@ -79,7 +84,7 @@ class RealWorld(Participants):
 
     async def _call(self, place: Place, context: StepContext, real: functools.partial[Any]) -> Any:
         faults = self.faults
-        trouble = faults.first(SITES_OF[place.role]) if faults.any_call and not faults.calm else None
+        trouble = faults.first(TROUBLES[place.role]) if faults.any_call and not faults.calm else None
         trouble = self._meant(place, context.idempotency_key) or trouble
         await asyncio.sleep(0)
         if trouble == "call error":

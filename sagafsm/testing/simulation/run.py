@@ -311,7 +311,8 @@ class Run:
     def _can_be_missed(self, process: Process | None) -> bool:
         """Whether those that are left know every definition: then they have to bring everything to its end."""
         left = [other.kinds for other in self.processes if other is not process]
-        return process is not None and process.kinds <= frozenset().union(*left)
+        allowed = {"crash", "freeze"} <= set(self.plan.sites)
+        return allowed and process is not None and process.kinds <= frozenset().union(*left)
 
     async def _leave(self) -> None:
         """All is settled: some runs stop every process in good order, and nothing may be left of it."""
