@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from sagafsm import Settings, StoreUnavailable, open_store
 from sagafsm.cli.app import app
 from sagafsm.runtime.logs import log_to_stderr
 from tests.cli.conftest import SHOP
@@ -125,3 +126,21 @@ def test_what_drivers_log_themselves_is_redacted_too(capsys: pytest.CaptureFixtu
     assert SECRET not in shown
     assert "some.driver password=***" in shown
     assert "redis://***@host" in shown
+
+
+@pytest.mark.parametrize("name", ["postgresql", "redis", "redis-cluster", "mongodb"])
+async def test_no_error_and_no_repr_of_a_store_holds_one(name: str) -> None:
+    """For whoever shows errors himself: neither what is raised nor what it was raised from, shown or not."""
+    store = open_store(STORES[name])
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.setup()
+    await store.close()
+    shown = [repr(store), repr(getattr(store, "options", "")), repr(Settings(store=STORES[name]))]
+    left: list[BaseException] = [caught.value]
+    while left:
+        error = left.pop()
+        shown += [repr(error), str(error), *getattr(error, "__notes__", ())]
+        left += [one for one in (error.__cause__, error.__context__) if one is not None]
+        left += error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    assert len(shown) > 5
+    assert SECRET not in "\n".join(shown)
