@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
     """Measure what is asked, one question after the other. 1: one of them was not answered."""
     parser = _parser()
     asked = parser.parse_args(arguments)
+    if asked.quick and asked.write and asked.results == RESULTS:
+        parser.error("--quick: its figures mean nothing; name another folder for them with --results")
     console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     if asked.quick:
         console.print("quick: the counts are tiny, and the figures mean nothing", style="yellow")

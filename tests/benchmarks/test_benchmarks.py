@@ -91,6 +91,12 @@ def test_what_is_measured_on_one_store_only_is_refused_for_another(capsys: pytes
     assert "'memory' is measured on sqlite only" in capsys.readouterr().err
 
 
+def test_figures_that_mean_nothing_do_not_come_among_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["startup", "--quick", "--write"])
+    assert "its figures mean nothing" in capsys.readouterr().err
+
+
 def test_an_unknown_question_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["speed"])
