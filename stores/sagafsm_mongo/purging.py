@@ -18,6 +18,7 @@ from .database import EVENTS, SAGAS, SNAPSHOTS, Database, Document
 from .documents import TERMINAL, life, texts, whole_life
 
 AT_ONCE = 500
+TRIES = 5  # in a row that take nothing of what was found
 
 
 class Purger:
@@ -33,8 +34,8 @@ class Purger:
         until = DatetimeMS(math.ceil((now + keep_ids) * 1000))
         ended: Document = {"state": {"$in": TERMINAL}, "finished_at": {"$lt": finished_before}}
         where = ended if saga_ids is None else {"_id": {"$in": texts(saga_ids)}, **ended}
-        gone = 0
-        while gone < limit:
+        gone, tries = 0, TRIES
+        while gone < limit and tries:
             found = await self._database.find(
                 SAGAS,
                 where,
@@ -42,10 +43,12 @@ class Purger:
                 sort=[("finished_at", 1)],
                 limit=min(limit - gone, AT_ONCE),
             )
-            now_gone = await self._take(found, ended, until if keep_ids > 0 else None) if found else 0
-            gone += now_gone
-            if not now_gone:
+            if not found:
                 break
+            now_gone = await self._take(found, ended, until if keep_ids > 0 else None)
+            gone += now_gone
+            # What was sealed at this very moment has not changed otherwise, and is taken when it is read again.
+            tries = TRIES if now_gone else tries - 1
         return gone
 
     async def _take(self, found: Sequence[Document], ended: Mapping[str, Any], until: DatetimeMS | None) -> int:

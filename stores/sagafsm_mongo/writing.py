@@ -54,7 +54,8 @@ class Writer:
                 if not pending:
                     break
             else:
-                raise OutcomeUnknown(f"{self._database.where}: the same sagas come and go again and again; try later")
+                # Reads show what a majority has, and that may be behind; or a saga comes and goes.
+                raise OutcomeUnknown(f"{self._database.where}: what is read does not fit what was written; try later")
         return results
 
     async def _round(

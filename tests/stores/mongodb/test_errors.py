@@ -143,6 +143,24 @@ async def test_who_was_accepted_is_known_although_the_server_only_counts(store):
     assert await store.commit(batch) == [Committed(3), Duplicate(3), Committed(2), Committed(3)]
 
 
+async def test_what_no_majority_has_yet_is_neither_a_duplicate_nor_a_conflict(store):
+    """The primary has applied an append, and what a majority has is still the saga before it."""
+    batch = [follow(await commit(store, create("s")))]
+    database = store._parts.database
+    find = database.find
+    (before,) = await find("sagas", {"_id": "s"})
+    assert await store.commit(batch) == [Committed(3)]
+
+    async def find_what_a_majority_has(collection, where, **options):
+        return [before] if collection == "sagas" else await find(collection, where, **options)
+
+    database.find = find_what_a_majority_has
+    with pytest.raises(OutcomeUnknown):
+        await store.commit(batch)
+    del database.find
+    assert await store.commit(batch) == [Duplicate(3)]
+
+
 async def test_a_call_that_fails_after_its_caller_has_gone_is_no_error_that_nobody_took(store, caplog):
     begun, over = asyncio.Event(), asyncio.Event()
 

@@ -78,6 +78,16 @@ async def test_sealing_what_is_purged_meanwhile_leaves_nothing_behind(store, raw
     assert rest(raw) == {"sagas": 1 if keep else 0, "saga_events": 0, "saga_snapshots": 0}
 
 
+@pytest.mark.parametrize("keep", [0.0, 3600.0])
+async def test_what_is_put_elsewhere_between_the_look_and_the_purge_goes_all_the_same(store, raw, keep):
+    """The purge said that there was nothing to purge."""
+    await ended(store, "s", seal=False)
+    with meanwhile(store, 1, lambda: store._parts.sealer.seal(["s"])):
+        assert await store.purge(2.0, keep_ids=keep) == 1
+    assert rest(raw) == {"sagas": 1 if keep else 0, "saga_events": 0, "saga_snapshots": 0}
+    assert await store.load(["s"]) == {}
+
+
 async def test_many_purged_ids_are_forgotten_after_their_time(store, raw):
     await store.commit([create(f"s{n}", state="completed", finished_at=1.0) for n in range(700)])
     assert await store.purge(2.0, limit=1000, keep_ids=0.001) == 700
