@@ -88,11 +88,13 @@ async def test_sagas_get_over_immediate_restarts_of_the_server(servers):
     with servers.another(PostgreSQL) as server:
         async with Orchestrator(f"{server.url}?timeout=2", sagas=[Trip], settings=Settings(store_patience=40)) as works:
             running = asyncio.ensure_future(all_sagas(works))
+            in_time = 0
             for _ in range(3):
                 await asyncio.sleep(0.5)
+                in_time += not running.done()
                 await asyncio.to_thread(server.crash)
-                await asyncio.to_thread(server.start)
-            assert not running.done()
+                await asyncio.to_thread(server.start)  # which may take so long that they have ended by then
+            assert in_time
             await audit(works, await running)
 
 
