@@ -8,6 +8,7 @@ FAULTS = {
     "the store is slow, from a hiccup to longer than a lease": "commit slow, claim slow, beat slow, read slow",
     "whoever asked is cancelled, at every step": "cancel, call interrupted",
     "a saga that nobody can read lies in the store": "poisoned",
+    "somebody deletes a saga, garbles its log or loses the end of it, behind the engine's back": "tampered",
     "a process dies at every step": "crash",
     "a process stands still for longer than its lease, and goes on": "freeze",
     "several processes are told at once to take up the same sagas": "resume all",

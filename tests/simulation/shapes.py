@@ -269,12 +269,22 @@ def poisoned():
     )  # fmt: skip
 
 
+def tampered():
+    return plan(
+        saga("tampered", step("reserve"), step("charge"), last("ship")),
+        OK, {"ship": "reject"}, {"charge": "fail 2"},
+        count=2,
+        victim="saga-2",
+    )  # fmt: skip
+
+
 SHAPES = {
     make.__name__: make
     for make in (
         sequence, parallel, undone_in_parallel, pivot, pivot_without_probe, fallback, unknown_compensated,
         unknown_probed, unknown_stuck, not_idempotent, signals, sleeps, replies, sub_saga, versions,
         compensate_failed, stuck_compensation, conditions, two_sagas, poisoned,
+        tampered,
     )
 }  # fmt: skip
 

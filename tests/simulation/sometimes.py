@@ -12,7 +12,8 @@ SOMETIMES = (
     "an append was handed in again", "a late effect after compensation began", "a call while an older one still runs",
     "an abort was accepted", "an abort was refused: PastPivot", "a saga was stuck and led on",
     "a crash and a lost lease in one run", "reply: LATE", "reply: DUPLICATE", "signal: DUPLICATE",
-    "start other: SagaConflict", "a saga was purged", "thaw", "stopped", "clock jump", "calm", "gone for good",
+    "start other: SagaConflict", "a saga was purged", "thaw", "stopped", "clock jump", "tampered",
+    "calm", "gone for good",
     "an effect was undone", "completed", "failed compensated", "failed aborted", "failed forced",
 )  # fmt: skip
 DOUBTFUL = (

@@ -95,6 +95,8 @@ class Clients:
         try:
             while True:
                 outcome, answer = await self.ask(client, verb, saga, work, kind)
+                if saga == self.run.plan.victim and outcome in ("ok", "fail"):
+                    return answer  # of this one nothing can be expected
                 not_yet = isinstance(answer, SagaNotFound) and not self.run.existed(saga)
                 if outcome == "ok" or (outcome == "fail" and not isinstance(answer, StoreError) and not not_yet):
                     return answer
@@ -263,7 +265,7 @@ class Clients:
 
     def tend(self, saga: str) -> None:
         """A person looks after a saga that is stuck or suspended."""
-        if saga not in self._tending:
+        if saga not in self._tending and saga != self.run.plan.victim:
             self._tending.add(saga)
             self.go(self._tend(saga))
 

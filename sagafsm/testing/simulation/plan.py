@@ -32,6 +32,7 @@ class Plan:
     results of steps that await a reply. ``processes``: the definitions that each worker process knows. ``quiet``:
     virtual seconds within which every saga must have settled once nothing is broken any more. ``other_data``: an input
     that differs, for starts of an id that is taken. ``poison``: how many sagas that nobody can read lie in the store.
+    ``victim``: a saga that somebody lays hands on behind the engine's back; judged only by what it does to others.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Plan:
     other_data: Any = NOTHING_ELSE
     operated: bool = True
     poison: int = 0
+    victim: str | None = None
     world: Callable[[Run, Callable[[Message], object]], World] | None = None
     before: Callable[[], object] | None = None
     after: Callable[[Run], object] | None = None

@@ -32,6 +32,7 @@ from .process import RESTART, Process
 from .schedule import loop_options
 from .server import Server, done
 from .standing import Standing
+from .tampering import WAYS, check_set_aside, is_left_alone, tamper, unharmed
 
 STEPS_PER_RUN = 400  # about; where faults strike by the count of steps
 MAX_STEPS = 60_000
@@ -114,22 +115,15 @@ class Run:
 
     def judge(self, *, thorough: bool = True) -> Verdict:
         """Hold every invariant against what happened. Raises Broken."""
-        self._judge_poison()
-        return judge(self.evidence(thorough=thorough))
-
-    def _judge_poison(self) -> None:
-        """What nobody can read is set aside, says why, and is left as it was."""
         for number in range(self.plan.poison):
-            stored = self.server.now_holds([f"poison-{number}"])[f"poison-{number}"]
-            if not stored.record.stuck or not stored.record.problem or stored.record.owner is not None:
-                raise Broken("D2 one that cannot be read harms no other", f"it was not set aside: {stored.record}")
-            if [event.data for event in stored.events] != [b'{"saga_id":']:
-                raise Broken("D2 one that cannot be read harms no other", f"it was changed: {stored.events}")
+            check_set_aside(self.server, f"poison-{number}")
+        return judge(self.evidence(thorough=thorough))
 
     def evidence(self, *, thorough: bool) -> Evidence:
         """What is known of this run."""
         memory, definitions = self.server.memory, self.plan.stage.definitions
-        stored = self.server.now_holds(self.standing)
+        victim = self.plan.victim
+        stored = self.server.now_holds(saga for saga in self.standing if saga != victim)
         logs = {
             saga: Log.of(found, done(memory.events(saga)), definitions[found.record.kind])
             for saga, found in stored.items()
@@ -137,8 +131,8 @@ class Run:
         return Evidence(
             logs=logs,
             effects=self.world.effects,
-            trace=self.trace.entries,
-            views=self.views,
+            trace=self.trace.entries if victim is None else unharmed(self.trace.entries, victim),
+            views=[view for view in self.views if view[0] != victim],
             knows={process.name: process.kinds for process in self.processes},
             thorough=thorough,
         )
@@ -149,6 +143,8 @@ class Run:
         for process in self.processes:
             process.start()
         self._plan_faults()
+        if self.plan.victim is not None:
+            self.loop.call_later(0.7 + self.chance.below(16) / 4, self._tamper, self.plan.victim)
         for number, saga in enumerate(self.sagas):
             self.standing[saga] = Standing()
             self.clients.start(number, saga)
@@ -190,6 +186,8 @@ class Run:
         )
 
     def _is_settled(self, saga: str, standing: Standing) -> bool:
+        if saga == self.plan.victim and self.faults.calm:
+            return is_left_alone(self.server, saga)
         if standing.settled:
             return True
         if self.faults.calm and self.plan.operated and (standing.stuck or standing.suspended):
@@ -284,6 +282,11 @@ class Run:
         finally:
             self.clients.busy -= 1
         self._restart(process)
+        self.look()
+
+    def _tamper(self, victim: str) -> None:
+        self.trace.add(Fault(self.loop.time(), "", "tampered", victim))
+        tamper(self.server, victim, self.chance.below(WAYS))
         self.look()
 
     def _jump(self, seconds: float) -> None:
