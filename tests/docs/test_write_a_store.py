@@ -47,6 +47,7 @@ def install(folder, site, monkeypatch):
         wheel.extractall(site)
 
 
+@pytest.mark.timeout(180)
 def test_the_store_of_the_guide_is_a_package_that_the_wheel_of_sagafsm_finds_and_tests(package, tmp_path, monkeypatch):
     site = tmp_path / "site"
     for folder in (ROOT, package):
@@ -58,7 +59,7 @@ def test_the_store_of_the_guide_is_a_package_that_the_wheel_of_sagafsm_finds_and
     def run(*arguments):
         command = [sys.executable, *arguments]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=80, check=False
         )
 
     used = run("-c", USE)
