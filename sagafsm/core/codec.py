@@ -55,6 +55,8 @@ def decode_event(saga_id: str, stored: Stored) -> SagaEvent:
     if decoder is None:
         raise StoreTooNew(f"{where}: unknown type {stored.type[:100]!r}; it was written by a newer sagafsm: upgrade")
     try:
+        if not stored.data.isascii():
+            stored.data.decode()  # what lies within as raw JSON is not looked at by the decoder
         event: SagaEvent = decoder.decode(stored.data)
     except msgspec.ValidationError as exc:
         if "unknown field" in str(exc):
@@ -104,6 +106,8 @@ def decode_snapshot(saga_id: str, data: bytes) -> Progress:
     """The fold that was stored. Raises StoreTooNew or StoreCorrupt."""
     where = f"saga {saga_id}: its snapshot"
     try:
+        if not data.isascii():
+            data.decode()
         return _snapshot_decoder().decode(data)
     except msgspec.ValidationError as exc:
         if "unknown field" in str(exc):

@@ -17,7 +17,7 @@ import msgspec
 from .definition import SagaDefinition
 from .events import Failure
 from .lifecycle import SagaState, StepState
-from .payload import decode
+from .payload import NotReadable, decode
 from .progress import Progress, StepProgress
 
 
@@ -244,12 +244,8 @@ class SagaInstance:
             "updated_at": iso(self.updated_at),
             "finished_at": iso(self.finished_at),
             "deadline": iso(self.deadline),
-            "data": msgspec.json.decode(progress.data),
-            "results": {
-                name: msgspec.json.decode(step.result)
-                for name, step in progress.steps.items()
-                if step.result is not None
-            },
+            "data": _plain(progress.data),
+            "results": {name: _plain(step.result) for name, step in progress.steps.items() if step.result is not None},
             "steps": {
                 name: {
                     "state": step.state.value,
@@ -277,6 +273,14 @@ def _failure(failure: Failure | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     return {"type": failure.type, "message": failure.message, "step": failure.step, "at": iso(failure.at)}
+
+
+def _plain(raw: msgspec.Raw) -> Any:
+    """Stored JSON as plain values; where it is none, what is wrong with it."""
+    try:
+        return decode(raw)
+    except NotReadable as exc:
+        return {"unreadable": str(exc)}
 
 
 def result_type(definition: SagaDefinition | None, name: str, step: StepProgress) -> Any:

@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from .template import render
+from .payload import NotReadable, decode
+from .template import TemplateError, render
 
 Purpose = Literal["action", "fallback", "compensation"]
 
@@ -23,6 +24,12 @@ def derived_key(namespace: str, saga_id: str, step: str, purpose: Purpose) -> st
 
 
 def templated_key(template: str, data: msgspec.Raw, purpose: Purpose) -> str:
-    """The user's template filled from the saga's input; what is not the action has its purpose appended."""
-    key = render(template, msgspec.json.decode(data))
+    """The user's template filled from the saga's input; what is not the action has its purpose appended.
+
+    Raises TemplateError.
+    """
+    try:
+        key = render(template, decode(data, what="the saga's input"))
+    except NotReadable as exc:
+        raise TemplateError(str(exc)) from exc
     return key if purpose == "action" else f"{key}:{purpose}"

@@ -58,7 +58,7 @@ def decode(raw: msgspec.Raw | bytes, kind: Any = Any, *, what: str = "stored dat
         return decoder(kind).decode(raw)
     except msgspec.ValidationError as error:
         raise NotReadable(f"{what} does not fit {shown(kind)}: {error}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotReadable(f"{what} is not JSON: {error}") from error
 
 

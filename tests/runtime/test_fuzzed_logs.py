@@ -152,3 +152,31 @@ def test_what_was_gone_round_in_circles_with_is_set_aside(number, old, new):
             assert found.saga_id == "spoilt"
 
     VirtualLoop(max_steps=20_000).run_until_complete(main())
+
+
+@pytest.mark.parametrize("what", [b"[" * 3_000 + b"]" * 3_000, b'"\\ud800"', b"1e999", b'{"\xc0\x80": 1}', b'"\xff"'],
+                         ids=["deep", "half a pair", "huge", "bad key", "bad text"])  # fmt: skip
+@pytest.mark.parametrize("field", [b'"data":{"bad":false}', b'"result":{"shelf":7}'], ids=["input", "result"])
+async def test_an_input_or_a_result_that_no_decoder_reads(caplog, what, field):
+    """Found by fuzzing: the decoder of an event passes over what its raw fields hold."""
+
+    async def main():
+        world = World()
+        async with world.orchestrator(SAGA) as first:
+            await first.start(SAGA, {"bad": False}, saga_id="spoilt")
+            await asyncio.sleep(10)
+        events = world.store._sagas["spoilt"].events
+        place = next(place for place, one in enumerate(events) if field in one.data)
+        one = events[place]
+        spoilt = one.data.replace(field, field.partition(b":")[0] + b":" + what)
+        events[place] = StoredEvent(seq=one.seq, type=one.type, at=one.at, data=spoilt)
+        async with world.orchestrator(SAGA) as second:
+            await asyncio.sleep(200)
+            assert await second.history("spoilt")
+            instance = await ask(second.get("spoilt"))
+            if instance is not None:
+                assert "unreadable" in str(instance.to_dict()) or instance.state.terminal
+            assert [saga async for saga in second.find()]
+
+    await asyncio.to_thread(lambda: VirtualLoop(max_steps=50_000).run_until_complete(main()))
+    assert "internal error" not in caplog.text
