@@ -121,13 +121,17 @@ def run_all(plan: Plan, cases: Iterable[Case], *, most_seconds: float | None = N
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """A run leaves many cycles; they are collected now and then, not while it runs."""
+    """A run leaves many cycles; they are collected now and then, not while it runs. What was there before is not looked
+    through again.
+    """
     before = gc.isenabled()
     gc.collect()
+    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
+        gc.unfreeze()
         if before:
             gc.enable()
 
