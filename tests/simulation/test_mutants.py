@@ -10,6 +10,7 @@ from tests.simulation.shapes import SHAPES
 WITHIN = 2_000
 
 
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_simulation_kills(mutant, monkeypatch):
     mutant.plant(monkeypatch)
@@ -25,6 +26,7 @@ def test_the_simulation_kills(mutant, monkeypatch):
     pytest.fail(f"{mutant.name} survived {WITHIN} runs")
 
 
+@pytest.mark.timeout(0)
 def test_without_a_mutant_the_same_runs_are_clean():
     for name in sorted({name for mutant in MUTANTS for name in mutant.on}):
         plan = SHAPES[name]()
