@@ -37,10 +37,10 @@ class Channel:
             async with asyncio.timeout(seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as exc:
-            await _shut(connection)
+            await shut(connection)
             raise NotSent from exc
         except BaseException:
-            await _shut(connection)
+            await shut(connection)
             raise
         return cls(connection)
 
@@ -76,7 +76,7 @@ class Channel:
 
     async def close(self) -> None:
         """End the connection; calls that wait for an answer learn that there will be none."""
-        await self._finish(ConnectionError("the store was closed"))
+        await self._finish(ConnectionError("the store was closed"), orderly=True)
 
     async def _read(self) -> None:
         try:
@@ -103,7 +103,7 @@ class Channel:
         except (ResponseError, BusyLoadingError, AuthenticationError) as exc:
             return exc
 
-    async def _finish(self, end: BaseException) -> None:
+    async def _finish(self, end: BaseException, *, orderly: bool = False) -> None:
         if self._end is None:
             self._end = end
             for future, _ in self._waiting:
@@ -115,11 +115,12 @@ class Channel:
             if asyncio.current_task() is not self._reader:
                 self._reader.cancel()
                 await asyncio.gather(self._reader, return_exceptions=True)
-            await _shut(self._connection)
+            await shut(self._connection, orderly=orderly)
 
 
-async def _shut(connection: Connection) -> None:
+async def shut(connection: Connection, *, orderly: bool = False) -> None:
+    """Close a connection; ``orderly``: and wait until it is, which with TLS takes an answer."""
     try:
-        await connection.disconnect(nowait=True)
+        await connection.disconnect(nowait=not orderly)
     except (RedisError, OSError):
         return

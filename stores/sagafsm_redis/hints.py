@@ -15,8 +15,9 @@ from typing import Any
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
-from sagafsm.core.errors import StoreError, StoreUnavailable
+from sagafsm.core.errors import StoreUnavailable
 
+from .channel import shut
 from .errors import NotSent
 from .options import Options
 from .packing import pack
@@ -78,11 +79,13 @@ class Hints:
                 await connection.send_command("SUBSCRIBE", self._channel, check_health=False)
                 await connection.read_response()
         except (NotSent, RedisError, OSError, TimeoutError) as exc:
-            await _shut(connection)
+            if connection is not None:
+                await shut(connection)
             cause = exc.__cause__ or exc
             raise StoreUnavailable(f"{self._options.where} cannot tell of changes ({cause})") from cause
         except BaseException:
-            await _shut(connection)
+            if connection is not None:
+                await shut(connection)
             raise
         self._connection = connection
 
@@ -98,7 +101,7 @@ class Hints:
                 if message is not None and message[-1] != self._name:
                     return True
         except (RedisError, OSError):
-            await _shut(self._connection)
+            await shut(self._connection)
             self._connection = None
             await self.listen()
             return True
@@ -111,13 +114,6 @@ class Hints:
             await asyncio.gather(self._telling, return_exceptions=True)
             if self._more:
                 await self._publish()
-        await _shut(self._connection)
-        self._connection = None
-
-
-async def _shut(connection: Connection | None) -> None:
-    try:
-        if connection is not None:
-            await connection.disconnect(nowait=True)
-    except (RedisError, OSError, StoreError):
-        return
+        if self._connection is not None:
+            await shut(self._connection, orderly=True)
+            self._connection = None

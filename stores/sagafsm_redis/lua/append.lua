@@ -23,6 +23,9 @@ end
 local OPTIONAL = { outcome = 10, stuck = 11, suspended = 12, owner = 13, due_at = 14, attention = 15, finished_at = 16,
     problem = 17, snapshot = 18 }
 
+-- What an append may change, and what the indexes know.
+local RECORDED = { 'outcome', 'problem', 'snapshot', unpack(INDEXED) }
+
 local function after(saga, append)
     local new = { id = saga.id, born = saga.born, type = saga.type, kind = saga.kind, state = append[9] }
     for name, place in pairs(OPTIONAL) do new[name] = append[place] or false end
@@ -71,20 +74,19 @@ local function create(append, record, log, tombstone, snapshot, at)
 end
 
 local function update(append, record, log, snapshot, at)
-    local version, fence = unpack(redis.call('HMGET', record, 'version', 'fence'))
+    local old, version, fence
+    if append[1] == STEADY then
+        version, fence = unpack(redis.call('HMGET', record, 'version', 'fence'))
+    else
+        old = indexed(record, append[8], RECORDED) or {}
+        version, fence = old.version, old.fence
+    end
     if version ~= append[2] then
         if not version then return 'conflict', '0' end
         if append[6] > 0 and writer(log, append[2]) == append[5] then return 'duplicate', version end
         return 'conflict', version
     end
     if fence ~= append[3] then return 'fenced', fence end
-    local old
-    if append[1] ~= STEADY then
-        old = indexed(record, append[8])
-        for name in pairs(OPTIONAL) do
-            if old[name] == nil then old[name] = redis.call('HGET', record, name) end
-        end
-    end
     if not push(log, append, at, append[4]) then return unpack(DAMAGED) end
     if append[1] == STEADY then
         redis.call('HSET', record, 'version', append[4], 'updated_at', append[7])

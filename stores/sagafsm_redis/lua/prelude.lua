@@ -83,12 +83,13 @@ end
 local INDEXED = { 'type', 'kind', 'state', 'stuck', 'suspended', 'owner', 'due_at', 'attention', 'created_at',
     'finished_at', 'version', 'fence' }
 
--- What the indexes say of a saga; nil where there is none.
-local function indexed(record, id)
-    local values = redis.call('HMGET', record, unpack(INDEXED))
-    if not values[1] then return nil end
-    local saga = { id = id, born = sortable(values[9]) }
-    for n, name in ipairs(INDEXED) do saga[name] = values[n] end
+-- What the indexes say of a saga (or these fields of it, which include those); nil where there is none.
+local function indexed(record, id, fields)
+    local saga = { id = id }
+    local values = redis.call('HMGET', record, unpack(fields or INDEXED))
+    for n, name in ipairs(fields or INDEXED) do saga[name] = values[n] end
+    if not saga.type then return nil end
+    saga.born = sortable(saga.created_at)
     return saga
 end
 
