@@ -26,7 +26,7 @@ from .server import Server
 T = TypeVar("T")
 
 LEASE = 5.0
-POLL = 2.0
+POLL = 3.0
 RESTART = (0.2, 2.0, 6.0)  # seconds until a dead process is replaced: at once, soon, after its lease
 
 

@@ -149,7 +149,7 @@ class Run:
             self.standing[saga] = Standing()
             self.clients.start(number, saga)
             self.clients.early_signals(saga)
-        lingers = self.chance.below(4) == 1  # what comes after the end belongs to the run too
+        lingers = self.chance.below(10) == 1  # what comes after the end belongs to the run too
         await self._until(self.calm_since if lingers else None, self.calm_since)
         self._calm()
         await self._until(None, self.loop.time() + self.plan.quiet)
