@@ -54,7 +54,7 @@ class Task(asyncio.Task[Any]):
         return self.number
 
 
-class Handle(msgspec.Struct, eq=False, gc=False):
+class Handle(msgspec.Struct, eq=False):
     """What asyncio's own handle is, made and run with less ado: there are hundreds of thousands in a simulation."""
 
     _callback: Callable[..., object]

@@ -14,6 +14,7 @@ from ..trace import Entry, Purged
 from .server import TERMINAL, Server
 
 WAYS = 3
+FOR_GOOD = 1e12
 
 
 def tamper(server: Server, saga_id: str, way: int) -> None:
@@ -26,6 +27,7 @@ def tamper(server: Server, saga_id: str, way: int) -> None:
         saga.snapshot = None
     elif way == 1:
         del server.memory._sagas[saga_id]
+        server.memory._purged[saga_id] = saga.record.digest, FOR_GOOD  # else a late birth would bring it back
         server.births.pop(saga_id, None)
     elif len(saga.events) > 1:
         del saga.events[-1], saga.append_ids[-1]
