@@ -300,8 +300,8 @@ def short_pivot():
 
 def short_parallel():
     return plan(
-        saga("short_parallel", Parallel(step("a"), step("b")), last("c"), parallel_compensation=True),
-        {"c": "reject"},
+        saga("short_parallel", Parallel(step("a"), step("b")), parallel_compensation=True),
+        {"b": "reject"},
     )
 
 
