@@ -342,7 +342,9 @@ class Engine:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not task.done():
+            if task.done():
+                self._background_done(task)  # its error came in the same instant, and nobody else hears of it
+            else:
                 self._background.add(task)
                 task.add_done_callback(self._background_done)
             raise
