@@ -151,7 +151,6 @@ DOCTORED = {
     "F7": lambda it: with_more(it, Beat(LATE, "worker-9.1", "worker-1", NOW, NOW, LATE, 5.0)),
     "F8": lambda it: with_more(it, Released(LATE, "worker-9.1", "worker-9", SAGA, 1, True)),
     "F9 called": lambda it: with_more(it, Fault(0.0, entry(it, CallBegan).process, "stopped"), at=0),
-    "F9 granted": lambda it: with_more(it, Fault(LATE, "worker-1.1", "stopped"), grant(it)),
     "CL1": lambda it: with_changed(it, place(it, Appended), now=NOW - 1_000),
     "A1": lambda it: with_more(it, Answered(LATE, "", "client", "start other", SAGA, 9, "ok")),
     "A2": lambda it: with_more(it, Answered(LATE, "", "client", "abort", SAGA, 9, "ok", version=2)),

@@ -50,7 +50,6 @@ class Records:
         self.processes: dict[str, str] = {}  # worker -> process
         self.applied: dict[str, str] = {}
         self.purged_as: dict[str, str] = {}  # the states of sagas that are gone
-        self.stopped: set[str] = set()
         self.faults = 0
         self.clock_jumped_back = False
 
@@ -85,8 +84,6 @@ class Records:
         if entry.birth:
             held.process = entry.process
             return
-        if entry.process in self.stopped:
-            _broken("F9 what was stopped has stopped", f"{entry}")
         if self.leases.get(entry.worker, 0.0) <= entry.now:
             _broken("F1 one owner at a time", f"{entry}, whose lease ran out at {self.leases.get(entry.worker)}")
         if held.terminal:
@@ -189,9 +186,7 @@ class Records:
     def fault(self, entry: Fault) -> None:
         """Something was broken."""
         self.faults += 1
-        if entry.what == "stopped":
-            self.stopped.add(entry.process)
-        elif entry.what == "clock jump" and entry.about.startswith("-"):
+        if entry.what == "clock jump" and entry.about.startswith("-"):
             self.clock_jumped_back = True
 
 

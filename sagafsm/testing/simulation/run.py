@@ -359,7 +359,7 @@ class Run:
         living = {process.id for process in self.processes if process.up}
         process = task.context.get(PROCESS, "") if hasattr(task, "context") else ""
         if "Task exception" in str(context.get("message")) and process in living:
-            self.problems.append(f"nobody heard of {context.get('exception')!r}")
+            self.problems.append(f"nobody heard of {context.get('exception')!r} of {task.get_name()} {task.get_coro()}")
 
     def pick_process(self, kind: str | None) -> Process | None:
         """A process that takes calls, and knows this definition where that matters."""

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 TERMINAL = frozenset(state.value for state in SagaState if state.terminal)
 SLOW = (0.05, 0.4, 2.0, 7.0)  # seconds that a slow answer takes: from a hiccup to longer than a lease
-LATE_CLAIMS = SLOW[:3]  # no store lets a request go on for longer than its clients are patient
+LATE = SLOW[:3]  # no store lets a request go on for longer than its clients are patient
 
 
 def _ignore(answer: object) -> None:
@@ -100,8 +100,7 @@ class Server:
         elif how == "late":
             error = OutcomeUnknown("the connection was lost; the request is still on its way")
             loop.call_soon(_fail, future, error, context=context)
-            delays = LATE_CLAIMS if trouble == "claim late" else SLOW
-            loop.call_later(delays[self.below(len(delays))], _serve_unseen, work, context=context)
+            loop.call_later(LATE[self.below(len(LATE))], _serve_unseen, work, context=context)
         else:
             half = SLOW[self.below(len(SLOW))] / 2
             loop.call_later(half, _serve_slowly, future, work, told, loop, half, context=context)
