@@ -20,7 +20,7 @@ from ..core.definition import SagaDefinition
 from ..core.errors import InvalidInput, OutcomeUnknown, SagaConflict, SagaPurged, StoreError
 from ..core.fold import evolve
 from ..core.progress import Progress
-from ..store import Birth, Committed, Duplicate, Exists, check_id
+from ..store import Append, AppendResult, Birth, Committed, Duplicate, Exists, check_id
 from .appending import append_for
 from .driver import Driver
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 MAX_TAGS = 50
 BIRTH_FENCE = 1  # of a saga that is created by who runs it
+
+
+def _adopt(engine: Engine, append: Append, done: asyncio.Future[AppendResult]) -> None:
+    """The answer came long after its caller was cancelled: the saga is ours all the same."""
+    if not done.cancelled() and done.exception() is None and isinstance(done.result(), (Committed, Duplicate)):
+        engine.orphan(append.saga_id, append.fence)
 
 
 def digest_of(definition: SagaDefinition, data: msgspec.Raw) -> str:
@@ -123,11 +129,13 @@ async def create_saga(
     lapses = engine.lapses
     if stays:
         engine.unborn.add(saga_id)
+    stored = engine.journal.commit(append)
     try:
-        result = await engine.journal.commit(append)
+        result = await asyncio.shield(stored)
     except (OutcomeUnknown, asyncio.CancelledError):
         if stays:
             engine.orphan(saga_id, append.fence)  # if it was applied, it is ours and its calls have to be made
+            stored.add_done_callback(lambda done: _adopt(engine, append, done))
         raise
     finally:
         engine.unborn.discard(saga_id)
