@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,9 +32,9 @@ MAX_TAGS = 50
 BIRTH_FENCE = 1  # of a saga that is created by who runs it
 
 
-def _adopt(engine: Engine, append: Append, done: asyncio.Future[AppendResult]) -> None:
+def _adopt(engine: Engine, append: Append, result: AppendResult) -> None:
     """The answer came long after its caller was cancelled: the saga is ours all the same."""
-    if not done.cancelled() and done.exception() is None and isinstance(done.result(), (Committed, Duplicate)):
+    if isinstance(result, (Committed, Duplicate)):
         engine.orphan(append.saga_id, append.fence)
 
 
@@ -131,11 +132,12 @@ async def create_saga(
         engine.unborn.add(saga_id)
     stored = engine.journal.commit(append)
     try:
-        result = await asyncio.shield(stored)
+        result = await stored
     except (OutcomeUnknown, asyncio.CancelledError):
         if stays:
             engine.orphan(saga_id, append.fence)  # if it was applied, it is ours and its calls have to be made
-            stored.add_done_callback(lambda done: _adopt(engine, append, done))
+            if stored.cancelled():
+                engine.journal.hear_late(append, partial(_adopt, engine, append))
         raise
     finally:
         engine.unborn.discard(saga_id)

@@ -11,7 +11,7 @@ Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..core.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from ..store import Append, AppendResult, Store
@@ -38,6 +38,7 @@ class Journal:
         self._scheduled = False
         self._answers: set[asyncio.Future[Sequence[AppendResult]]] = set()
         self._retries: set[asyncio.Task[None]] = set()
+        self._late: dict[str, Callable[[AppendResult], None]] = {}
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -53,6 +54,10 @@ class Journal:
         if self._writing < self._store.batches:
             self._flush_in_time()
         return future
+
+    def hear_late(self, append: Append, hear: Callable[[AppendResult], None]) -> None:
+        """Who waited for this append was cancelled; ``hear`` is told the answer, should there be one."""
+        self._late[append.append_id] = hear
 
     async def close(self) -> None:
         """Write what is waiting, then stop."""
@@ -105,15 +110,19 @@ class Journal:
             self._failed(batch, error)
 
     def _written(self, batch: list[_Entry], results: Sequence[AppendResult]) -> None:
-        for (_, future), result in zip(batch, results, strict=True):
+        for (append, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
+            elif (hear := self._late.pop(append.append_id, None)) is not None:
+                hear(result)
         self._next(len(batch))
 
     def _failed(self, batch: list[_Entry], error: BaseException) -> None:
-        for _, future in batch:
+        for append, future in batch:
             if not future.done():
                 future.set_exception(error)
+            else:
+                self._late.pop(append.append_id, None)
         self._next(len(batch))
 
     def _next(self, written: int) -> None:
