@@ -42,7 +42,7 @@ class VirtualLoop(SeveredLoop):
 
     ``choose(n)`` picks which of ``n`` ready callbacks runs next, from 0 to n-1 (default: the one that waits longest);
     ``pick`` does the same and is shown them, each with its process. ``start``: the time at the beginning, in seconds.
-    ``max_steps``: callbacks after which Livelock is raised.
+    ``max_steps``: callbacks after which Livelock is raised; ``max_at_once``: how many of them without time moving on.
     """
 
     def __init__(
@@ -52,10 +52,13 @@ class VirtualLoop(SeveredLoop):
         pick: Callable[[Ready], int] | None = None,
         start: float = 0.0,
         max_steps: int = 50_000_000,
+        max_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self.steps = 0
         self.max_steps = max_steps
+        self._max_at_once = max_steps if max_at_once is None else max_at_once
+        self._limit = max_steps
         self._choose = choose
         self._pick = pick
         self._now = start
@@ -106,6 +109,7 @@ class VirtualLoop(SeveredLoop):
         sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._finalize)
         asyncio._set_running_loop(self)
         self._running = True
+        self._limit = min(self.max_steps, self.steps + self._max_at_once)
         try:
             while not until():
                 self._step()
@@ -137,7 +141,9 @@ class VirtualLoop(SeveredLoop):
             self.owners.append(process)
         if self._alarms and self._alarms[0][0] <= self.steps and not self._survives_alarms(handle, process):
             return
-        if self.steps > self.max_steps:
+        if self.steps > self._limit:
+            if self._limit < self.max_steps:
+                raise Livelock(f"{self._max_at_once} steps were made and time stands still (at {self._now:g} s)")
             raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self._now:g} s)")
         try:
             handle._context.run(handle._callback, *handle._args)
@@ -168,7 +174,9 @@ class VirtualLoop(SeveredLoop):
         elif next_timer is None:
             raise Deadlock(f"nothing is ready and no timer is set at {self._now:g} s: all wait for one another")
         else:
-            self._now = max(self._now, next_timer)
+            if next_timer > self._now:
+                self._now = next_timer
+                self._limit = min(self.max_steps, self.steps + self._max_at_once)
             while self._timers and self._timers[0][0] <= self._now:
                 _, _, timer, process = heapq.heappop(self._timers)
                 timer._scheduled = False  # type: ignore[attr-defined]

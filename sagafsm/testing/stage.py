@@ -10,10 +10,11 @@ import asyncio
 import contextvars
 import itertools
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..core.definition import SagaDefinition
+from ..core.errors import InvalidInput
 from ..core.events import Event
 from ..core.instance import SagaInstance
 from ..runtime.memory import MemoryStore
@@ -30,6 +31,7 @@ Verb = Callable[[Orchestrator], Awaitable[T]]
 YEAR = 365 * 86_400.0
 POLL, LEASE = 100 * YEAR, 1000 * YEAR  # one process and nobody else: nothing to look for, nothing to lose
 LONGEST = 50 * YEAR
+MOST_AT_ONCE = 200_000  # steps of the loop at one instant; that takes seconds, and no saga needs so many
 
 
 class Hangs(AssertionError):
@@ -40,7 +42,7 @@ class Stage:
     """Runs sagas whose functions follow a script. ``options`` are those of the orchestrator."""
 
     def __init__(self, definitions: Sequence[SagaDefinition], script: Script, options: Mapping[str, Any]) -> None:
-        self.loop = VirtualLoop()
+        self.loop = VirtualLoop(max_at_once=MOST_AT_ONCE)
         self.store = MemoryStore(clock=VirtualClock(self.loop))
         self._definitions = definitions
         self._script = script
@@ -57,9 +59,10 @@ class Stage:
         """Do something to a saga and let it settle, or let ``seconds`` pass; where it stands then, and its history.
 
         ``verb`` returns the id of the saga. Runs in the calling thread, which must have no event loop running.
+        Raises Livelock where something goes round in circles; the stage is closed then.
         """
         with self._turn:
-            return self.loop.run_until_complete(self._session(verb, saga_id, seconds))
+            return self._run(self._session(verb, saga_id, seconds))
 
     async def _session(
         self, verb: Verb[str] | None, saga_id: str | None, seconds: float | None
@@ -77,9 +80,21 @@ class Stage:
         with self._turn:
             script, self._script = self._script, prompter
             try:
-                return self.loop.run_until_complete(self._story(prompter, start, cues))
+                return self._run(self._story(prompter, start, cues))
             finally:
                 self._script = script
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Play to the end; what cannot be played to its end is ended here and now, and the stage with it."""
+        if self.loop.is_closed():
+            work.close()
+            raise InvalidInput("an earlier play was broken off, and with it all sagas here: make a new harness")
+        task: asyncio.Task[T] = self.loop.create_task(work)
+        try:
+            return self.loop.run_until_complete(task)
+        finally:
+            if not task.done():
+                self.loop.close()
 
     async def _story(
         self, prompter: Prompter, start: Verb[str], cues: Sequence[Cue]

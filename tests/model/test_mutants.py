@@ -52,6 +52,7 @@ def test_enough_is_visible():
         mutants.an_unknown_step_is_not_undone,
         mutants.a_rejected_compensation_counts_as_done,
         mutants.completion_overwrites_an_accepted_abort,
+        mutants.a_call_without_its_event,  # with it the engine goes round in circles: the test is broken off
     ],
     ids=lambda mutant: mutant.__name__,
 )

@@ -1,6 +1,8 @@
 """The harness: the whole engine on virtual time, with failures where a test wants them."""
 
 import asyncio
+import gc
+import itertools
 import subprocess
 import sys
 import threading
@@ -23,7 +25,7 @@ from sagafsm import (
     sleep,
     step,
 )
-from sagafsm.testing import Hangs, NotReached, SagaTestHarness
+from sagafsm.testing import Hangs, Livelock, NotReached, SagaTestHarness
 
 
 @attrs.frozen
@@ -176,6 +178,25 @@ async def test_a_hang_without_a_timeout_is_an_error_of_the_test(harness):
     harness.configure_hang("reserve_inventory")
     with pytest.raises(Hangs, match="reserve_inventory does not come back and has no timeout"):
         await harness.run(ORDER)
+
+
+async def test_a_function_that_goes_round_in_circles_is_an_error_of_the_test_and_leaves_nothing_behind():
+    ended = []
+
+    async def spin() -> None:
+        try:
+            for _ in itertools.count():
+                await asyncio.sleep(0)
+        finally:
+            ended.append("spin")
+
+    harness = SagaTestHarness(SagaDefinition(name="Spins", steps=[Step("spin", spin, compensatable=False)]))
+    with pytest.raises(Livelock, match="time stands still"):
+        await harness.run()
+    assert ended == ["spin"]
+    gc.collect()  # a task that was left would be heard of now
+    with pytest.raises(InvalidInput, match="make a new harness"):
+        await harness.run()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -90,6 +90,19 @@ def test_a_loop_that_never_ends_is_a_livelock():
         loop.run_until_complete(loop.create_future())
 
 
+def test_a_loop_on_which_time_stands_still_is_a_livelock_and_one_on_which_it_moves_is_none():
+    loop = VirtualLoop(max_at_once=1000)
+
+    async def spin(seconds):
+        for _ in range(3000):
+            await asyncio.sleep(seconds)
+
+    loop.run_until_complete(spin(0.001))
+    with pytest.raises(Livelock, match="1000 steps were made and time stands still"):
+        loop.run_until_complete(spin(0))
+    loop.close()
+
+
 # --- asyncio on top of it ---
 
 
