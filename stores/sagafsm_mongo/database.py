@@ -8,7 +8,8 @@ time by itself. PyMongo's client and Motor's are used alike: only what both have
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -163,6 +164,43 @@ class Database:
             raise unconfirmed(error, self.where)
         return reply
 
+    @contextmanager
+    def one_call(self) -> Iterator[Database]:
+        """This database for a call that consists of many requests and has one outcome.
+
+        Once a request of the block has changed something, no later failure means that nothing was done: also not that
+        of a read. StoreUnavailable leaves the block as OutcomeUnknown then.
+        """
+        database = _OneCall(self)
+        try:
+            yield database
+        except StoreUnavailable as exc:
+            if not database.changed:
+                raise
+            raise OutcomeUnknown(f"{self.where}: a part of it was written: {exc}") from exc
+
     async def create_indexes(self, collection: str, indexes: Sequence[Mapping[str, Any]]) -> None:
         """Create the indexes that are missing, and the collection."""
         await self.run({"createIndexes": collection, "indexes": list(indexes), "writeConcern": self._write_concern})
+
+
+class _OneCall(Database):
+    """Notes whether anything was ``changed`` through it."""
+
+    def __init__(self, shared: Database) -> None:
+        self._shared = shared
+        self._database = shared._database
+        self._concerned = shared._concerned
+        self._write_concern = shared._write_concern
+        self.where = shared.where
+        self.changed = False
+
+    async def run(self, command: Document) -> Document:
+        reply = await self._shared.run(command)
+        # Some servers count in the ``n`` of an insert also what they refuse.
+        if "insert" in command:
+            done = len(command["documents"]) - len(reply.get("writeErrors", ()))
+        else:
+            done = reply.get("n", 0)
+        self.changed = self.changed or done > 0
+        return reply

@@ -28,7 +28,14 @@ class Purger:
         self._database = database
 
     async def purge(self, finished_before: float, limit: int, keep_ids: float, saga_ids: Sequence[str] | None) -> int:
-        """Delete up to ``limit`` sagas that finished before; return how many."""
+        """Delete up to ``limit`` sagas that finished before; return how many.
+
+        Raises StoreUnavailable where none is gone, OutcomeUnknown where some may be.
+        """
+        with self._database.one_call() as database:
+            return await Purger(database)._purge(finished_before, limit, keep_ids, saga_ids)
+
+    async def _purge(self, finished_before: float, limit: int, keep_ids: float, saga_ids: Sequence[str] | None) -> int:
         now = await self._database.now()
         await self._sweep(now)
         until = DatetimeMS(math.ceil((now + keep_ids) * 1000))

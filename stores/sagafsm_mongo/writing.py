@@ -44,7 +44,14 @@ class Writer:
         self._purger = purger
 
     async def commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
-        """One result per append, in order."""
+        """One result per append, in order.
+
+        Raises StoreUnavailable where none was written, OutcomeUnknown where some may have been.
+        """
+        with self._database.one_call() as database:
+            return await Writer(database, self._purger)._commit(batch)
+
+    async def _commit(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
         results: list[AppendResult] = [Committed(a.expected_version + len(a.events)) for a in batch]
         write = random.getrandbits(63)
         for wave in _waves(batch):

@@ -8,6 +8,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from sagafsm.testing.appends import create
 from sagafsm.testing.conformance import LimitsConformance, NetworkConformance, StoreConformance, TwinConformance
 from sagafsm_mongo import MongoStore
+from tests.stores.mongodb.conftest import through
 
 POISON = create("poison", tags={"half a character": "\ud800"})
 
@@ -68,11 +69,6 @@ class TestMongoDBOnABadNetwork(NetworkConformance):
         return parts.hostname, parts.port or 27017
 
     async def store_behind(self, proxy):
-        parts = urlsplit(self.url)
-        where = parts.netloc.rpartition("@")[0]
-        netloc = f"{where}@{proxy.host}:{proxy.port}" if where else f"{proxy.host}:{proxy.port}"
-        # A member of a replica set names the others and itself, and the driver would go there, past the proxy.
-        query = "directConnection=true&socketTimeoutMS=700&connectTimeoutMS=700&serverSelectionTimeoutMS=200"
-        store = MongoStore.from_url(parts._replace(netloc=netloc, query=query).geturl())
+        store = MongoStore.from_url(through(proxy, self.url))
         await store.setup()
         return store
