@@ -186,8 +186,10 @@ class Session:
         engine.draining = True
         self._leaving = engine, worker
         try:
-            await worker.stop()
-            await engine.close(self._drain_timeout)
+            try:
+                await worker.stop()
+            finally:
+                await engine.close(self._drain_timeout)
         finally:
             try:
                 await worker.retire()

@@ -75,9 +75,11 @@ class Worker:
                 self._spawn(self._mend(), "sagafsm orphans")
 
     async def stop(self) -> None:
-        """Claim nothing more."""
+        """Claim nothing more; what was being written goes on in the background, where closing the engine sees it."""
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def retire(self) -> None:
         """Give up the lease: what is left can be claimed at once."""

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from sagafsm import InvalidInput, SagaDefinition, Sleep, Step, WaitFor
+from sagafsm import InvalidInput, SagaDefinition, Sleep, Step, SubSaga, WaitFor
 from tests.runtime.steps import undo
-from tests.runtime.world import Around, state_of, types
+from tests.runtime.test_lost_news import DiesWith
+from tests.runtime.world import Around, cancelled_at, state_of, types
 
 
 @pytest.fixture
@@ -153,4 +154,45 @@ async def test_nothing_that_was_shielded_goes_on_after_the_end(world, saga):
 
         engine.background(tell())
         await asyncio.sleep(0.1)
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_nothing_that_the_worker_had_shielded_goes_on_after_the_end(world):
+    """It was left to the background only after the background had been waited for.
+
+    Found by the simulation: a worker had taken a saga up and told it of its child, and the store took its time.
+    """
+
+    class Slow(Around):
+        asked = False
+
+        async def load(self, saga_ids):
+            if list(saga_ids) == ["p"]:
+                self.asked = True
+                await asyncio.sleep(1_000)
+            return await self.inner.load(saga_ids)
+
+    child = SagaDefinition(name="child", steps=[Step("pack", lambda data: None, compensatable=False)])
+    parent = SagaDefinition(name="parent", steps=[SubSaga("shipping", child)])
+    hook = DiesWith("p:shipping", "SagaCompleted")  # its parent is not told
+    hook.process = await world.open("first", parent, child, hooks=[hook])
+    await hook.process.ask(lambda to: to.create(parent, saga_id="p"))
+    hook.process.spawn(lambda to: to.start(parent, saga_id="p"))
+    await world.idle()
+
+    store, tasks = Slow(world.store), asyncio.all_tasks()
+    async with world.orchestrator(parent, child, store=store, poll_interval=0.1):
+        await asyncio.sleep(5)
+        assert store.asked
+    assert asyncio.all_tasks() == tasks
+
+
+@pytest.mark.parametrize("instant", range(1, 7))
+async def test_who_is_cancelled_while_leaving_leaves_nothing_running(world, saga, instant):
+    tasks = asyncio.all_tasks()
+    orchestrator = await world.orchestrator(saga, drain_timeout=0).__aenter__()
+    await orchestrator.start(saga)
+    await world.idle()
+    async with cancelled_at(orchestrator.close(), instant):
+        await asyncio.sleep(1)
     assert asyncio.all_tasks() == tasks
