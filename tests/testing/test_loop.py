@@ -1,7 +1,9 @@
 """The event loop on virtual time: asyncio as it is, without waiting, in an order that can be chosen."""
 
 import asyncio
+import gc
 import random
+import sys
 
 import pytest
 
@@ -296,6 +298,37 @@ def test_a_killed_process_says_no_last_word():
 
     run(main())
     assert said[2:] == ["one cleans up"]  # when the loop was closed, and nobody heard it any more
+
+
+def test_clean_ups_that_wait_are_broken_off_without_a_word_when_the_loop_is_closed(monkeypatch):
+    """The collector complained: "coroutine ignored GeneratorExit"."""
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda complaint: complaints.append(str(complaint)))
+
+    async def inner():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await asyncio.sleep(1)
+            finally:
+                await asyncio.sleep(1)
+
+    async def outer():
+        try:
+            await inner()
+        finally:
+            await asyncio.sleep(1)
+
+    async def main():
+        loop.create_task(outer())
+        await asyncio.sleep(1)
+
+    loop = VirtualLoop()
+    loop.run_until_complete(main())
+    loop.close()
+    gc.collect()
+    assert complaints == []
 
 
 def test_what_a_killed_process_had_planned_never_happens():

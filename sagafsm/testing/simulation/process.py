@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...core.definition import SagaDefinition
 from ...core.errors import SagaError
@@ -177,7 +177,3 @@ class Process:
             return await verb(open_one)
 
         return self._loop.create_task(work(orchestrator), context=self._context)
-
-    def leftovers(self) -> Sequence[Any]:
-        """What a process that has stopped still has running."""
-        return self._loop.tasks(self.id)
