@@ -7,6 +7,7 @@ time by itself. PyMongo's client and Motor's are used alike: only what both have
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class Database:
             codec_options=CODEC, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern(MAJORITY)
         )
         self.where = f"MongoDB database '{database.name}'"
+        self._changed = False
 
     async def ask(self, command: Mapping[str, Any], *, of: str | None = None) -> Document:
         """Run a command that changes nothing; ``of``: another database than this one."""
@@ -162,6 +164,11 @@ class Database:
             raise translate(exc, self.where, writing=True) from exc
         if error := reply.get("writeConcernError"):
             raise unconfirmed(error, self.where)
+        if "insert" in command:  # some servers count in its ``n`` also what they refuse
+            done = len(command["documents"]) - len(reply.get("writeErrors", ()))
+        else:
+            done = reply.get("n", 0)
+        self._changed = self._changed or done > 0
         return reply
 
     @contextmanager
@@ -171,36 +178,15 @@ class Database:
         Once a request of the block has changed something, no later failure means that nothing was done: also not that
         of a read. StoreUnavailable leaves the block as OutcomeUnknown then.
         """
-        database = _OneCall(self)
+        database = copy.copy(self)
+        database._changed = False
         try:
             yield database
         except StoreUnavailable as exc:
-            if not database.changed:
+            if not database._changed:
                 raise
             raise OutcomeUnknown(f"{self.where}: a part of it was written: {exc}") from exc
 
     async def create_indexes(self, collection: str, indexes: Sequence[Mapping[str, Any]]) -> None:
         """Create the indexes that are missing, and the collection."""
         await self.run({"createIndexes": collection, "indexes": list(indexes), "writeConcern": self._write_concern})
-
-
-class _OneCall(Database):
-    """Notes whether anything was ``changed`` through it."""
-
-    def __init__(self, shared: Database) -> None:
-        self._shared = shared
-        self._database = shared._database
-        self._concerned = shared._concerned
-        self._write_concern = shared._write_concern
-        self.where = shared.where
-        self.changed = False
-
-    async def run(self, command: Document) -> Document:
-        reply = await self._shared.run(command)
-        # Some servers count in the ``n`` of an insert also what they refuse.
-        if "insert" in command:
-            done = len(command["documents"]) - len(reply.get("writeErrors", ()))
-        else:
-            done = reply.get("n", 0)
-        self.changed = self.changed or done > 0
-        return reply
