@@ -7,10 +7,10 @@ as such, the appends are written one by one, so that one that cannot be written 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sagafsm.core.errors import StoreError, StoreUnavailable
+from sagafsm.core.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from sagafsm.store import Append, AppendResult, Conflict, Duplicate, Exists, Fenced, Refused
 
 from ..queries import Queries
@@ -36,9 +36,18 @@ class Writer:
 
     async def commit(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """As :meth:`sagafsm.store.Store.commit` says."""
+        return await self._in_turn(pieces(appends))
+
+    async def _in_turn(self, batches: Iterable[Sequence[Append]]) -> list[AppendResult]:
+        """One batch after the other. Once one is written, no failure means that nothing was."""
         results: list[AppendResult] = []
-        for piece in pieces(appends):
-            results += await self._write(piece)
+        for batch in batches:
+            try:
+                results += await self._write(batch)
+            except StoreUnavailable as exc:
+                if not results:
+                    raise
+                raise _in_part(exc) from exc
         return results
 
     async def _write(self, appends: Sequence[Append]) -> list[AppendResult]:
@@ -50,11 +59,14 @@ class Writer:
         except (StoreError, ValueError) as exc:
             if not is_poison(exc if isinstance(exc, ValueError) else exc.__cause__):
                 raise
-            return [await self._write_one(append) for append in appends]
+            return await self._in_turn([append] for append in appends)
         if batch.news:
             self._tell()
         if accepted is not None:
-            await self._say_why(batch, set(accepted))
+            try:
+                await self._say_why(batch, set(accepted))
+            except StoreUnavailable as exc:
+                raise _in_part(exc) from exc
         return batch.results
 
     async def _call(self, batch: Batch) -> Sequence[str] | None:
@@ -106,6 +118,10 @@ class Writer:
             rows = await connection.fetch(self._heads, *asked)
         heads = {row[0]: row for row in rows}
         return [_reason(append, *heads[append.saga_id]) for append in appends]
+
+
+def _in_part(exc: StoreUnavailable) -> OutcomeUnknown:
+    return OutcomeUnknown(f"a part of the batch may have been written, then: {exc}")
 
 
 def _reason(

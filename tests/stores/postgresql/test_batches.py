@@ -10,6 +10,7 @@ from sagafsm.core.errors import OutcomeUnknown, StoreUnavailable
 from sagafsm.store import Committed, Snapshot
 from sagafsm.testing.appends import create, events, finish, follow, steady
 from sagafsm_sql.postgresql.store import PostgreSQLStore, from_url
+from sagafsm_sql.postgresql.writer import Writer
 
 
 class Four(Saga[dict]):
@@ -153,3 +154,22 @@ async def test_sagas_in_flight_share_their_commits(store):
     assert sum(counting.sizes) == 1000
     assert len(counting.sizes) < 250, "at least four appends to a batch"
     assert max(counting.sizes) >= 40
+
+
+async def test_what_was_written_is_not_denied_where_the_rest_cannot_be_asked_about(store, monkeypatch):
+    """The server goes away after a batch of which it refused a part, or in the middle of a batch in pieces."""
+    await store.commit([create("taken")])
+
+    async def away(self, appends):
+        raise StoreUnavailable("the server went away; nothing was written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_reasons", away)
+        with pytest.raises(OutcomeUnknown, match="a part of the batch may have been written"):
+            await store.commit([create("a"), create("taken", digest="other")])
+        patch.setattr("sagafsm_sql.postgresql.writer.pieces", lambda appends: [[append] for append in appends])
+        with pytest.raises(OutcomeUnknown, match="a part of the batch may have been written"):
+            await store.commit([create("b"), create("taken", digest="other")])
+        with pytest.raises(StoreUnavailable, match="the server went away; nothing was written"):
+            await store.commit([create("taken", digest="other"), create("c")])
+    assert list(await store.load(["a", "b", "c"])) == ["a", "b"]
