@@ -373,8 +373,8 @@ def _process(context: Context | None) -> str:
     return PROCESS.get() if context is None else context.get(PROCESS, "")
 
 
-class _Gone(BaseException):
-    """What the coroutines of a loop that is closed end with."""
+class _Gone(SystemExit):
+    """What the coroutines of a loop that is closed end with: nobody takes it for an error of a step."""
 
 
 def _close(task: asyncio.Task[Any]) -> None:
