@@ -88,8 +88,10 @@ def said(*words: str) -> str:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", STORES)
 def test_a_password_is_shown_by_no_verb(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that gives up leaves the socket of its last try to the collector."""
     store = STORES[name]
     for words in VERBS.values():
         shown = said(*(word.format(store=store) for word in words), *(() if words[0] == "copy" else ("--store", store)))

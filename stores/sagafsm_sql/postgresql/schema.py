@@ -80,7 +80,12 @@ class Schema:
     async def check(self, connection: Connection) -> int:
         """The version found, 0 for none."""
         table = self._queries.fill("{schema}.saga_meta")
-        if await connection.fetchval("SELECT to_regclass($1) IS NULL", table):
+        # Not by to_regclass: it may answer from before what another process has committed in the meantime.
+        if not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = $1 AND c.relname = 'saga_meta')",
+            self._options.schema,
+        ):
             return 0
         value = await connection.fetchval(f"SELECT value FROM {table} WHERE key = 'schema_version'")  # noqa: S608
         if value is None or not value.isdigit():
