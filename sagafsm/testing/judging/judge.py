@@ -77,21 +77,20 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _follow(trace: Iterable[TraceEntry], records: Records, calls: Calls, reached: set[str]) -> None:
     for entry in trace:
-        kind = type(entry)
-        if kind is Appended:
-            records.appended(entry)  # type: ignore[arg-type]
-            calls.appended(entry)  # type: ignore[arg-type]
-        elif kind is Beat:
-            records.beat(entry)  # type: ignore[arg-type]
-        elif kind is CallBegan:
-            calls.began(entry)  # type: ignore[arg-type]
-        elif kind is CallOver:
-            calls.over(entry)  # type: ignore[arg-type]
+        if isinstance(entry, Appended):
+            records.appended(entry)
+            calls.appended(entry)
+        elif isinstance(entry, Beat):
+            records.beat(entry)
+        elif isinstance(entry, CallBegan):
+            calls.began(entry)
+        elif isinstance(entry, CallOver):
+            calls.over(entry)
         elif isinstance(entry, Granted):
             records.granted(entry)
             calls.granted(entry.process, entry.saga)
-        elif kind is Heard:
-            calls.heard(entry)  # type: ignore[arg-type]
+        elif isinstance(entry, Heard):
+            calls.heard(entry)
         elif isinstance(entry, Effected):
             calls.effected(entry)
         elif isinstance(entry, Retired):

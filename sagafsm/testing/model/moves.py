@@ -7,7 +7,7 @@ fault unless it is what happens where nothing goes wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -131,18 +131,18 @@ def moves(definition: SagaDefinition, state: State, bounds: Bounds) -> Iterator[
 
 def _ends(definition: SagaDefinition, state: State, bounds: Bounds) -> Iterator[Move]:
     for call in state.flights:
-        common = {"kind": "end", "step": call.step, "role": call.role, "via": call.via}
+        common: dict[str, Any] = {"kind": "end", "step": call.step, "role": call.role, "via": call.via}
         if call.role is Role.PROBE:
-            yield Move(**common, how="happened")  # type: ignore[arg-type]
-            yield Move(**common, how="did not happen", fault=True)  # type: ignore[arg-type]
-            yield Move(**common, outcome=K.UNKNOWN, fault=True)  # type: ignore[arg-type]
+            yield Move(**common, how="happened")
+            yield Move(**common, how="did not happen", fault=True)
+            yield Move(**common, outcome=K.UNKNOWN, fault=True)
             continue
         kinds = [K.FAILED, K.REJECTED, K.UNKNOWN]
         if definition.steps[call.step].kind is StepKind.CHILD:
             kinds = [K.FAILED, K.REJECTED]  # creating a child, or asking for its undoing, leaves nothing open
-        yield Move(**common)  # type: ignore[arg-type]
+        yield Move(**common)
         for kind in [*kinds, *([K.IMPOSSIBLE] if bounds.unreadable else [])]:
-            yield Move(**common, outcome=kind, fault=True)  # type: ignore[arg-type]
+            yield Move(**common, outcome=kind, fault=True)
 
 
 # --- time ---
@@ -207,7 +207,7 @@ def _replies(definition: SagaDefinition, p: Progress, name: str, step: StepProgr
     spec = definition.steps[name]
     backward = step.state is StepState.COMPENSATING
     role = Role.BACKWARD if backward else Role.FORWARD
-    common = {"kind": "reply", "step": name, "role": role, "via": step.via}
+    common: dict[str, Any] = {"kind": "reply", "step": name, "role": role, "via": step.via}
     if spec.kind is StepKind.CHILD:
         if not (step.waiting == "child" and step.state in (StepState.RUNNING, StepState.COMPENSATING)):
             return
@@ -216,19 +216,19 @@ def _replies(definition: SagaDefinition, p: Progress, name: str, step: StepProgr
         elif p.stuck_step == name and p.stuck_child is not None:
             yield Move(kind="child unstuck", step=name)
             return
-        yield Move(**common, how="child")  # type: ignore[arg-type]
+        yield Move(**common, how="child")
         if not backward:
-            yield Move(**common, how="child", outcome=K.REJECTED, fault=True)  # type: ignore[arg-type]
+            yield Move(**common, how="child", outcome=K.REJECTED, fault=True)
         return
     handler = spec.backward(step.via) if backward else spec.forward(step.via)
     waits = handler is not None and handler.awaits_reply and (step.calling or step.waiting == "reply")
     settles = p.stuck and p.state is SagaState.PENDING and step.state is StepState.UNKNOWN
     if not (settles or (waits and step.state in (StepState.RUNNING, StepState.COMPENSATING))):
         return
-    yield Move(**common, fault=settles)  # type: ignore[arg-type]
-    yield Move(**common, outcome=K.REJECTED, fault=True)  # type: ignore[arg-type]
+    yield Move(**common, fault=settles)
+    yield Move(**common, outcome=K.REJECTED, fault=True)
     if not settles:
-        yield Move(**common, outcome=K.FAILED, fault=True)  # type: ignore[arg-type]
+        yield Move(**common, outcome=K.FAILED, fault=True)
 
 
 def _signals(definition: SagaDefinition, p: Progress) -> Iterator[Move]:
