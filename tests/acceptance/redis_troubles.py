@@ -106,7 +106,7 @@ ON_ONE_SERVER: dict[str, Trouble] = {
     "it freezes": (freeze, "did not answer"),
     "it is killed and starts slowly": (start_slowly, "still reading its data"),
 }
-"""What happens, and of what the store must have spoken."""
+"""What happens, and a pattern of what the store must have said of it."""
 
 
 # --- a cluster ---
@@ -155,7 +155,7 @@ def is_master(member: Member) -> bool:
 
 
 ON_A_CLUSTER: dict[str, Trouble] = {
-    "a master is killed": (kill_a_master, "did not answer"),
+    "a master is killed": (kill_a_master, "did not answer|cannot be reached"),
     "a master freezes and wakes up": (freeze_a_master, "did not answer"),
     "slots move": (move_slots, ""),
 }
