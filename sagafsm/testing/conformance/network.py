@@ -31,7 +31,7 @@ from ...store import Append, Committed, Duplicate, Store
 from ...supports import SupportsWakeups
 from ..appends import create, events, follow
 from ..cutting import cut_short
-from ..proxy import Proxy, Strike, Trouble
+from ..proxy import Proxy, Trouble
 from .base import StoreTests, commit, read, whole
 from .calls import Call, calls_of
 
@@ -205,15 +205,15 @@ class NetworkConformance(StoreTests):
 
     async def test_writers_on_a_network_that_breaks_all_the_time_lose_nothing(self, store: Store) -> None:
         """Each hands its append in again as it is until it is answered: every one of them stands once."""
-        chance, strikes = random.Random(11), list[Strike]()
+        chance = random.Random(11)
         async with self._behind() as (proxy, behind):
-            broken = asyncio.ensure_future(_break(proxy, chance, strikes))
+            breaking = asyncio.ensure_future(_break(proxy, chance))
 
             async def write(name: str) -> int:
                 record = await commit(store, create(name))
-                while sum(strike.struck for strike in strikes) < BREAKS:
+                while not breaking.done():
                     append = follow(record, events=events(chance.randint(1, 3)))
-                    await recovered("commit", _written, behind, append)
+                    await _hand_in(behind, append, breaking)
                     record = (await read(store, name)).record
                     assert record.version == append.expected_version + len(append.events)
                 return record.version
@@ -221,8 +221,8 @@ class NetworkConformance(StoreTests):
             try:
                 versions = await asyncio.gather(*(write(f"s{n}") for n in range(6)))
             finally:
-                broken.cancel()
-                await asyncio.gather(broken, return_exceptions=True)
+                breaking.cancel()
+                await asyncio.gather(breaking, return_exceptions=True)
             assert [(await whole(store, f"s{n}")).version for n in range(6)] == versions
 
     async def test_a_call_that_is_cut_short_while_the_network_is_slow_is_done_or_not_done(self, store: Store) -> None:
@@ -260,11 +260,27 @@ async def _written(store: Store, append: Append) -> None:
     assert isinstance(result, (Committed, Duplicate)), result
 
 
-async def _break(proxy: Proxy, chance: random.Random, strikes: list[Strike]) -> None:
+async def _hand_in(store: Store, append: Append, breaking: asyncio.Future[None]) -> None:
+    """Until it is answered: as often as it takes while the network breaks, some times once it is well."""
+    while not breaking.done():
+        try:
+            await _written(store, append)
+        except (StoreUnavailable, OutcomeUnknown):
+            await asyncio.sleep(0.02)
+        else:
+            return
+    await recovered("commit", _written, store, append)
+
+
+async def _break(proxy: Proxy, chance: random.Random) -> None:
+    """One trouble after the other, until enough requests have met one; then the network is well."""
     troubles: Sequence[Trouble] = (Trouble.CUT_BEFORE, Trouble.LOSE_REPLY, Trouble.CUT_REPLY, Trouble.LATE)
-    while True:
+    struck = 0
+    while struck < BREAKS:
         proxy.heal()
-        strikes.append(proxy.plan(chance.choice(troubles), request=chance.randint(1, 4)))
+        strike = proxy.plan(chance.choice(troubles), request=chance.randint(1, 4))
         await asyncio.sleep(0.005)
+        struck += strike.struck
         if chance.random() < 0.1:
             proxy.cut()
+    proxy.heal()
