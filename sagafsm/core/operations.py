@@ -39,14 +39,16 @@ class Operation:
 
 
 class Operations:
-    """What backends can do, by name, for sagas that come from contracts::
+    """What backends can do, by name, for sagas that come from contracts.
 
-    operations = Operations()
+    ::
 
-    @operations.register("warehouse", "reserve")
-    async def reserve(payload: dict, ctx: StepContext) -> dict: ...
+        operations = Operations()
 
-    SagaDefinition.from_contract(Path("order.json"), operations)
+        @operations.register("warehouse", "reserve")
+        async def reserve(payload: dict, ctx: StepContext) -> dict: ...
+
+        SagaDefinition.from_contract(Path("order.json"), operations)
     """
 
     def __init__(self) -> None:
