@@ -1,7 +1,8 @@
 """Takes sagas for a worker.
 
 What must stay true: what was claimed is known before it is committed, so a claim whose commit is in doubt can be looked
-up; nobody owns a saga without knowing it. Record and events are read while the sagas are locked: one view.
+up; nobody owns a saga without knowing it: where it cannot be looked up, the doubt is told. Record and events are read
+while the sagas are locked: one view.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 
-from sagafsm.core.errors import OutcomeUnknown, StoreUnavailable
+from sagafsm.core.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from sagafsm.store import Claim, StoredSaga
 
 from ..queries import Queries
@@ -35,7 +36,7 @@ class Claims:
         attempt = 0
         while True:
             claim, contended, doubt = await self._claim(worker_id, list(kinds), max(limit, 0), named)
-            if doubt is not None and not await self._stands(claim):
+            if doubt is not None and not await self._stands(worker_id, claim, doubt):
                 raise StoreUnavailable(f"{doubt}; it was looked up: nothing was claimed") from doubt
             attempt += 1
             if not contended or attempt == ATTEMPTS:
@@ -68,12 +69,18 @@ class Claims:
         sagas = sorted(map(read_saga, rows), key=_longest_due if named is None else _as_asked(named))
         return Claim(sagas=sagas, attention=noticed, next_due=next_due, now=now), bool(contended), doubt
 
-    async def _stands(self, claim: Claim) -> bool:
-        """Whether the claim was written after all. Raises StoreError where nobody can say."""
+    async def _stands(self, worker_id: str, claim: Claim, doubt: OutcomeUnknown) -> bool:
+        """Whether the claim was written after all. Raises the doubt where nobody can say.
+
+        The fence alone does not tell: had it not been written, the next one to claim the saga would get the same.
+        """
         fences = {saga.record.saga_id: saga.record.fence for saga in claim.sagas}
-        async with self._pool.connection(writing=True) as connection:
-            found = await connection.fetch(self._queries["fences"], list(fences))
-        return any(fence >= fences[saga_id] for saga_id, fence in found)
+        try:
+            async with self._pool.connection() as connection:
+                found = await connection.fetch(self._queries["owners"], list(fences))
+        except StoreError as exc:
+            raise doubt from exc
+        return any(owner == worker_id and fence == fences[saga_id] for saga_id, owner, fence in found)
 
 
 def _longest_due(saga: StoredSaga) -> tuple[float, str]:

@@ -43,9 +43,9 @@ SELECT array_agg(l.seq), array_agg(l.type), array_agg(l.at), array_agg(l.data), 
 -- name: claim
 SELECT * FROM {schema}.saga_claim($1, $2, $3, $4, $5)
 
--- name: fences
+-- name: owners
 -- Waits for whoever is just writing to one of them.
-SELECT id, fence FROM {schema}.sagas WHERE id = ANY ($1::text[]) ORDER BY id FOR SHARE
+SELECT id, owner, fence FROM {schema}.sagas WHERE id = ANY ($1::text[]) ORDER BY id FOR SHARE
 
 -- name: release
 UPDATE {schema}.sagas SET owner = NULL WHERE id = $1 AND owner = $2 AND fence = $3 RETURNING true
