@@ -27,6 +27,7 @@ from sagafsm.store import (
 )
 from sagafsm.supports import Permit
 
+from ..purging import purge_in_turn
 from ..queries import Queries
 from .attempts import again
 from .claims import Claims
@@ -44,7 +45,6 @@ from .wakeups import Wakeups
 from .writer import Writer
 
 LANES = 2  # connections that do nothing but commit
-PURGE_AT_ONCE = 500  # sagas per transaction, so that their locks are soon given up
 
 
 def from_url(url: str, **options: Any) -> PostgreSQLStore:
@@ -145,16 +145,14 @@ class PostgreSQLStore:
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
     ) -> int:
         """As :meth:`sagafsm.store.Store.purge` says; with ``history=monthly`` they are in the history from then on."""
-        named = None if saga_ids is None else list(saga_ids)
         way = "shelve" if self.options.history == "monthly" else "purge"
-        gone = 0
-        while gone < limit:
-            at_once = min(limit - gone, PURGE_AT_ONCE)
-            now_gone = await self._write(way, float(finished_before), at_once, float(keep_ids), named)
-            gone += now_gone
-            if now_gone < at_once:
-                break
-        return gone
+
+        async def some(at_once: int, names: Sequence[str] | None) -> int:
+            named = None if names is None else list(names)
+            gone: int = await self._write(way, float(finished_before), at_once, float(keep_ids), named)
+            return gone
+
+        return await purge_in_turn(some, limit, saga_ids)
 
     async def save_definition(self, kind: str, shape: bytes) -> None:
         await self._write("save_definition", kind, shape.decode())

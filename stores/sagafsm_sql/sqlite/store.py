@@ -33,6 +33,7 @@ from sagafsm.store import (
 )
 from sagafsm.supports import Permit
 
+from ..purging import AT_ONCE, purge_in_turn
 from ..queries import Queries
 from ..tables import Tables
 from .batch import Batch
@@ -52,7 +53,6 @@ T = TypeVar("T")
 QUERIES = Queries("sqlite")
 find_ids = Tables(ordered_tags=True).find_ids
 BUSY = 8  # appends in a batch from which on the event loop has more to do meanwhile
-PURGE_AT_ONCE = 500  # sagas per transaction, so that appends get their turn in between
 SHORTEST_WATCH, LONGEST_WATCH = 0.05, 0.5  # seconds between two looks for changes by others
 
 
@@ -216,22 +216,16 @@ class SQLiteStore:
     async def purge(
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
     ) -> int:
-        names = None if saga_ids is None else list(dict.fromkeys(saga_ids))
-        gone = 0
-        while gone < limit and names != []:
-            at_once = min(limit - gone, PURGE_AT_ONCE)
-            named = None if names is None else pack(names[:at_once])
-            names = None if names is None else names[at_once:]
-            now_gone = await self._write(partial(self._purge, finished_before, at_once, keep_ids, named))
-            gone += now_gone
-            if names is None and now_gone < at_once:
-                break
-        return gone
+        async def some(at_once: int, names: Sequence[str] | None) -> int:
+            named = None if names is None else pack(names)
+            return await self._write(partial(self._purge, finished_before, at_once, keep_ids, named))
+
+        return await purge_in_turn(some, limit, saga_ids)
 
     def _purge(self, finished_before: float, limit: int, keep_ids: float, named: str | None) -> int:
         with self._writer.transaction() as cursor:
             now = self._clock()
-            cursor.execute(QUERIES["free_ids"], (now, PURGE_AT_ONCE))
+            cursor.execute(QUERIES["free_ids"], (now, AT_ONCE))
             values = (finished_before, limit) if named is None else (finished_before, limit, named)
             query = QUERIES["ended" if named is None else "named_ended"]
             gone: str = cursor.execute(query, values).fetchone()[0]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sagafsm.core.errors import OutcomeUnknown, StoreUnavailable
 from sagafsm.store import Committed, Conflict, Fenced, NewEvent, Refused, Snapshot
 from sagafsm.testing.appends import KIND, create, events, finish, follow, steady
-from sagafsm_sql import SQLStore
+from sagafsm_sql import SQLStore, purging
 from sagafsm_sql.postgresql import batch, writer
 from tests.stores.postgresql.databases import TABLES
 
@@ -189,6 +189,36 @@ async def test_what_is_stored_of_a_saga_is_gone_with_it(store, schemas):
     async with schemas.connection() as connection:
         rows = {table: await connection.fetchval(f"SELECT count(*) FROM {schemas.common}.{table}") for table in TABLES}
     assert {table for table, count in rows.items() if count} == set()
+
+
+STOP = """
+CREATE FUNCTION {0}.test_stop() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT count(*) FROM {0}.sagas) <= 4 THEN
+        RAISE EXCEPTION 'raised by the test' USING ERRCODE = '53100';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER test_stop BEFORE DELETE ON {0}.sagas EXECUTE FUNCTION {0}.test_stop();
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_purge_of_which_a_later_step_fails_does_not_deny_the_earlier_ones(store, schemas, monkeypatch, named):
+    names = [f"s{n}" for n in range(7)]
+    await store.commit([create(name, state="failed", finished_at=1.0) for name in names])
+    monkeypatch.setattr(purging, "AT_ONCE", 3)
+    async with schemas.connection() as connection:
+        await connection.execute(STOP.format(schemas.common))
+        try:
+            with pytest.raises(OutcomeUnknown, match="3 sagas were purged, then"):
+                await store.purge(2.0, saga_ids=names if named else None)
+            with pytest.raises(StoreUnavailable, match="nothing was written"):
+                await store.purge(2.0, saga_ids=names[3:] if named else None)
+        finally:
+            await connection.execute(f"DROP FUNCTION {schemas.common}.test_stop CASCADE")
+    assert len(await store.load(names)) == 4
+    assert await store.purge(2.0, saga_ids=names if named else None) == 4
 
 
 async def test_a_purge_and_a_creation_at_the_same_moment_never_bring_an_id_back(store, url):

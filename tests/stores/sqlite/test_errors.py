@@ -11,7 +11,7 @@ import pytest
 from sagafsm.core.errors import OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from sagafsm.store import Committed, Duplicate
 from sagafsm.testing.appends import create, events, follow
-from sagafsm_sql import SQLStore
+from sagafsm_sql import SQLStore, purging
 from sagafsm_sql.sqlite.errors import translate
 from sagafsm_sql.sqlite.lock import FileLock
 
@@ -42,6 +42,24 @@ async def test_a_database_that_stays_locked_is_unavailable(store, other):
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
     other.execute("ROLLBACK")
     assert await store.commit([create("s")]) == [Committed(2)]
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_purge_of_which_a_later_step_fails_does_not_deny_the_earlier_ones(store, other, monkeypatch, named):
+    names = [f"s{n}" for n in range(7)]
+    await store.commit([create(name, state="failed", finished_at=1.0) for name in names])
+    monkeypatch.setattr(purging, "AT_ONCE", 3)
+    other.execute(
+        "CREATE TRIGGER test_stop BEFORE DELETE ON sagas WHEN (SELECT count(*) FROM sagas) <= 4 "
+        "BEGIN SELECT RAISE (ABORT, 'raised by the test'); END"
+    )
+    with pytest.raises(OutcomeUnknown, match="3 sagas were purged, then"):
+        await store.purge(2.0, saga_ids=names if named else None)
+    with pytest.raises(StoreUnavailable, match="nothing was written"):
+        await store.purge(2.0, saga_ids=names[3:] if named else None)
+    other.execute("DROP TRIGGER test_stop")
+    assert len(await store.load(names)) == 4
+    assert await store.purge(2.0, saga_ids=names if named else None) == 4
 
 
 async def test_a_lock_file_that_stays_locked_is_unavailable(store, path):
