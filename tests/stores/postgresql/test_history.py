@@ -148,6 +148,24 @@ async def test_several_purges_at_once_move_each_saga_once(schemas, keeping, name
         await other.close()
 
 
+async def test_of_two_that_need_a_new_month_at_once_one_makes_it(schemas, keeping, name):
+    """The second one looked when the first had made it, and saw what it had seen before."""
+    for saga_id in ("a", "b"):
+        await ended(keeping, saga_id, at(2026, 3, 1))
+    async with schemas.connection() as holder, schemas.connection() as connection:
+        month = f'"{name}".saga_history_2026_03'
+        await holder.execute(f"BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('{month}', 0))")
+        purges = [asyncio.ensure_future(keeping.purge(LATER, saga_ids=[saga_id])) for saga_id in ("a", "b")]
+        wait = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        async with asyncio.timeout(5):
+            while await connection.fetchval(wait) < 2:  # noqa: ASYNC110 - the server tells nobody who waits
+                await asyncio.sleep(0.01)
+        await holder.execute("COMMIT")
+        assert await asyncio.gather(*purges) == [1, 1]
+        assert await months(connection, name) == ["2026_03"]
+        assert await connection.fetchval(f"SELECT count(*) FROM {name}.saga_history") == 2
+
+
 async def test_a_purge_that_fails_moves_nothing(schemas, keeping, name):
     """Both sides in one transaction."""
     await ended(keeping, "s", at(2026, 3, 1))

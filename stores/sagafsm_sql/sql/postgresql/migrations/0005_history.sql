@@ -41,9 +41,12 @@ BEGIN
     IF to_regclass(part) IS NOT NULL THEN
         RETURN;
     END IF;
-    -- Of several that purge at once one makes it.
+    -- Of several that purge at once one makes it. Whoever has waited for it must not look by to_regclass: that may answer
+    -- from before.
     PERFORM pg_advisory_xact_lock(hashtextextended(part, 0));
-    IF to_regclass(part) IS NULL THEN
+    PERFORM FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
+      WHERE i.inhparent = '{schema}.saga_history'::regclass AND c.relname = split_part(part, '.', 2);
+    IF NOT FOUND THEN
         EXECUTE format('CREATE TABLE %s (LIKE {schema}.saga_history INCLUDING ALL)', part);
         EXECUTE format(
             'ALTER TABLE {schema}.saga_history ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)', part,
