@@ -93,13 +93,13 @@ class Pool:
                 "this store was opened before the process forked, and its connections must not be used by both; open "
                 "a store in the new process"
             )
-        if self._closed:
-            raise StoreUnavailable("the store is closed; nothing was written")
         if self._room.locked():
             await self._wait_for_room()
         else:
             await self._room.acquire()
         try:
+            if self._closed:  # perhaps while this one waited
+                raise StoreUnavailable("the store is closed; nothing was written")
             while self._idle:
                 connection, since = self._idle.pop()
                 if await self._lives(connection, since):

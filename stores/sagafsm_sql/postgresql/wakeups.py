@@ -12,7 +12,7 @@ import logging
 import uuid
 from typing import Any
 
-from sagafsm.core.errors import StoreError
+from sagafsm.core.errors import StoreError, StoreUnavailable
 
 from ..queries import Queries
 from .driver import Connection
@@ -119,6 +119,9 @@ class Wakeups:
             if isinstance(exc, DRIVER):
                 raise translate(exc, self._options.where, writing=False) from exc
             raise
+        if self._closed:  # meanwhile: nobody would close this one
+            connection.terminate()
+            raise StoreUnavailable("the store is closed")
         self._connection = connection
 
     def _hear(self, connection: Any, pid: int, channel: str, payload: object) -> None:

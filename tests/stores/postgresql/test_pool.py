@@ -79,3 +79,18 @@ async def test_a_closed_store_says_so(url):
     await store.setup()
     assert await store.load(["s"]) == {}
     await store.close()
+
+
+async def test_whoever_waits_for_a_connection_while_the_store_is_closed_gets_none(url, monkeypatch):
+    """It got a new one, after the store had said that it was closed."""
+    store = SQLStore.from_url(url, pool_size=2)
+    await store.setup()
+    taken = store._opened.pool
+    async with taken.connection():
+        waiting = asyncio.ensure_future(store.load(["s"]))
+        while not taken._room._waiters:  # noqa: ASYNC110 - it waits for nothing else
+            await asyncio.sleep(0)
+        await store.close()
+    monkeypatch.setattr(pool, "connect", None)
+    with pytest.raises(StoreUnavailable, match="the store is closed"):
+        await waiting

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from sagafsm.core.errors import StoreUnavailable
 from sagafsm.testing.appends import create, follow, steady
 from sagafsm_sql import SQLStore
 
@@ -95,3 +96,18 @@ async def test_a_closed_store_has_told_what_it_wrote(store, other):
     await store.close()
     async with asyncio.timeout(5):
         assert await other.wait_for_change(5.0)
+
+
+async def test_whoever_waits_while_the_store_is_closed_leaves_no_connection_behind(url, schemas):
+    """It took the end of its connection for a loss, and made another."""
+    store = await opened(url, application_name="waits")
+    waiting = asyncio.ensure_future(store.wait_for_change(30.0))
+    async with schemas.connection() as connection, asyncio.timeout(20):
+        used = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'waits'"
+        while store._opened.wakeups._connection is None:  # noqa: ASYNC110 - it listens when it does
+            await asyncio.sleep(0.01)
+        await store.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await waiting
+        while await connection.fetchval(used):  # noqa: ASYNC110 - a server process ends when it does
+            await asyncio.sleep(0.01)
