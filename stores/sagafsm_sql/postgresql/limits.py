@@ -15,7 +15,7 @@ from ..queries import Queries
 from .driver import Connection
 
 KEPT = 60.0  # seconds for which a name that is not used is kept: it may well be used again
-FORGET_EVERY = 100  # requests
+FORGET_EVERY = 100  # names asked for; then up to twice as many are forgotten, so that they never pile up
 
 
 class Limits:
@@ -48,11 +48,8 @@ class Limits:
         if grants.filled:
             until = {name: names[name].filled_until for name in grants.filled}
             await connection.execute(self._queries["fill"], list(until), list(until.values()))
-        self._asked += 1
-        if self._asked % FORGET_EVERY == 0:
-            await connection.execute(self._queries["forget_limits"], KEPT)
+        self._asked += len(wanted)
+        if self._asked >= FORGET_EVERY:
+            await connection.execute(self._queries["forget_limits"], KEPT, 2 * self._asked)
+            self._asked = 0
         return waits
-
-    async def give_back(self, connection: Connection, worker_id: str, tokens: Sequence[str]) -> None:
-        """Release what these tokens of the worker hold."""
-        await connection.execute(self._queries["give_back"], worker_id, list(tokens))

@@ -12,22 +12,14 @@ from typing import Any
 
 import msgspec
 
-from sagafsm.rate import next_grant
-from sagafsm.supports import CROWDED, Permit
+from sagafsm.supports import Permit
 
+from ..grants import Grants, LimitState
 from ..queries import Queries
 from .records import pack, unpack
 
 KEPT = 60.0  # seconds for which a rate that is no longer filled is kept: it may well be used again
-
-
-class _Name:
-    """What is known of one limit while a request is decided."""
-
-    def __init__(self, filled_until: float | None, count: int, held: set[str]) -> None:
-        self.filled_until = filled_until
-        self.count = count
-        self.held = held
+FORGET_MORE = 100
 
 
 class Limits:
@@ -42,44 +34,20 @@ class Limits:
         tokens, workers = [permit.token for permit in permits], list({permit.worker_id for permit in permits})
         values = (pack(wanted), pack(tokens), pack(workers), now)
         found, known = cursor.execute(self._queries["limits"], values).fetchone()
-        alive = set(unpack(found))
         names = {
-            name: _Name(None if filled is None else float(filled), count, set(held))
-            for name, filled, count, held in unpack(known)
+            name: LimitState(None if until is None else float(until), count, held)
+            for name, until, count, held in unpack(known)
         }
-        holds: list[tuple[str, str, str]] = []
-        filled: set[str] = set()
-        waits = [
-            self._grant(names[permit.name], permit, now, holds, filled) if permit.worker_id in alive else CROWDED
-            for permit in permits
-        ]
-        if holds:
-            cursor.execute(self._queries["hold"], (_rows(holds),))
-        if filled:
-            cursor.execute(self._queries["fill"], (_rows([(name, names[name].filled_until) for name in filled]),))
-            cursor.execute(self._queries["forget_rates"], (now - KEPT,))
+        grants = Grants(names, set(unpack(found)), now)
+        waits = grants.decide(permits)
+        if grants.holds:
+            cursor.execute(self._queries["hold"], (_rows(grants.holds),))
+        if grants.filled:
+            filled = [(name, names[name].filled_until) for name in grants.filled]
+            cursor.execute(self._queries["fill"], (_rows(filled),))
+            # More than were just added, or they would pile up.
+            cursor.execute(self._queries["forget_rates"], (now - KEPT, 2 * len(filled) + FORGET_MORE))
         return waits
-
-    def _grant(
-        self, name: _Name, permit: Permit, now: float, holds: list[tuple[str, str, str]], filled: set[str]
-    ) -> float:
-        if permit.concurrency is not None and permit.token in name.held:
-            return 0.0
-        wait = CROWDED if permit.concurrency is not None and name.count >= permit.concurrency else 0.0
-        filled_until = name.filled_until
-        if permit.rate is not None:
-            until_then, filled_until = next_grant(name.filled_until, now, permit.rate, permit.burst)
-            wait = max(wait, until_then)
-        if wait:
-            return wait
-        if permit.concurrency is not None:
-            name.held.add(permit.token)
-            name.count += 1
-            holds.append((permit.name, permit.token, permit.worker_id))
-        if permit.rate is not None:
-            name.filled_until = filled_until
-            filled.add(permit.name)
-        return 0.0
 
     def give_back(self, cursor: sqlite3.Cursor, worker_id: str, tokens: Sequence[str]) -> None:
         """Release what these tokens of the worker hold."""

@@ -43,6 +43,14 @@ async def test_rates_that_are_no_longer_filled_are_deleted(store, clock):
     assert await count(store, "saga_rates") <= 200
 
 
+async def test_rates_of_many_names_in_one_request_do_not_pile_up(store, clock):
+    """A hundred were forgotten for each request, however many names there were in it."""
+    for turn in range(10):
+        clock.now += 61
+        await store.acquire([permit(f"t{turn}-{n}", name=f"customer:{turn}:{n}", rate=10.0) for n in range(300)])
+    assert await count(store, "saga_rates") <= 300
+
+
 async def test_a_rate_that_is_still_filled_is_kept(store, clock):
     assert await store.acquire([permit("a", rate=0.001, burst=1)]) == [0.0]
     clock.now += 900

@@ -38,7 +38,7 @@ DELETE FROM {schema}.saga_limits WHERE name IN (
     SELECT l.name FROM {schema}.saga_limits l
      WHERE l.used_at < {schema}.saga_now() - $1 AND coalesce(l.filled_until, 0) < {schema}.saga_now()
        AND NOT EXISTS (SELECT FROM {schema}.saga_permits p WHERE p.name = l.name)
-     ORDER BY l.used_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+     ORDER BY l.used_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 
 -- name: give_back
 DELETE FROM {schema}.saga_permits WHERE worker_id = $1 AND token = ANY ($2::text[])

@@ -26,7 +26,7 @@ SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?
 ON CONFLICT (name) DO UPDATE SET filled_until = excluded.filled_until
 
 -- name: forget_rates
-DELETE FROM saga_rates WHERE name IN (SELECT name FROM saga_rates WHERE filled_until < ? ORDER BY filled_until LIMIT 100)
+DELETE FROM saga_rates WHERE name IN (SELECT name FROM saga_rates WHERE filled_until < ? ORDER BY filled_until LIMIT ?)
 
 -- name: give_back
 DELETE FROM saga_permits WHERE worker_id = ? AND token IN (SELECT value FROM json_each(?))
