@@ -49,8 +49,8 @@ def decide(
     """What follows from ``given`` for a saga that stands at ``progress``, at the time ``now``.
 
     ``advance`` false only records what is given and starts nothing: for a writer that does not own the saga, and for
-    a process that is about to leave. Raises InvalidInput, PastPivot or SagaFinished where an operator asks for what
-    cannot be; nothing is decided then.
+    a process that is about to leave (where that call was the last one, the saga ends all the same). Raises
+    InvalidInput, PastPivot or SagaFinished where an operator asks for what cannot be; nothing is decided then.
     """
     turn = Turn(definition, progress, now, surroundings)
     if not advance and isinstance(given, c.TakenOver):
@@ -58,6 +58,8 @@ def decide(
     candidates = _HANDLERS[type(given)](turn, given)
     if advance:
         _advance(turn, given, candidates)
+    elif isinstance(given, c.CallEnded):
+        _end_at_once(turn, given, candidates)
     return Decision(turn.events, turn.progress, turn.commands, turn.delivery, turn.held)
 
 
@@ -76,6 +78,16 @@ def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> No
         backward.go_back(turn)
 
 
+def _end_at_once(turn: Turn, given: c.CallEnded, candidates: Iterable[str] | None) -> None:
+    """End the saga, if nothing is left to be called or waited for."""
+    rest = Turn(turn.definition, turn.progress, turn.now, turn.surroundings)
+    _advance(rest, given, candidates)
+    if rest.ended:
+        turn.progress = rest.progress
+        turn.events += rest.events
+        turn.commands += rest.commands
+
+
 def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: Collection[str] = ()) -> float | None:
     """When the saga next has something to do by itself (None: not before somebody tells it something).
 
@@ -90,6 +102,8 @@ def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: 
         if held and name in held:
             continue
         if step.due_at is not None:
+            if step.state is StepState.UNKNOWN and progress.abort is not None:
+                continue  # it is not asked for any more, and is undone once what runs beside it has ended
             times.append(step.due_at)
         elif step.waiting == "child":  # its end is told to us; asking now and then makes sure that it is not missed
             waited = now - (step.started_at or now)

@@ -159,7 +159,9 @@ async def create_saga(
         if engine.listens or parent is not None or progress.state.terminal:
             await engine.stored(driver, events)
     finally:  # a caller that is cancelled in the middle of a hook leaves a saga that runs
-        if stays:
+        if stays and engine.draining:
+            driver.abandon()  # nothing begins any more: whoever takes it over makes its calls
+        elif stays:
             driver.born(calls, now, lapses)
         elif progress.state.terminal:
             engine.waiters.tell(saga_id, driver.instance)

@@ -21,6 +21,7 @@ from ..core.instance import SagaInstance
 from ..core.lifecycle import SagaState, StepState
 from ..core.progress import Progress
 from ..store import AppendResult, Committed, Conflict, Duplicate, Refused
+from .alarm import Alarm
 from .appending import append_for
 from .bodies import Bodies
 from .context import StepContext
@@ -40,6 +41,7 @@ class Driver:
     """Runs one saga in this process, from the moment it is taken up until it waits, ends or is lost."""
 
     __slots__ = (
+        "_alarm",
         "_calling",
         "_closing",
         "_cut",
@@ -48,7 +50,6 @@ class Driver:
         "_passes",
         "_record",
         "_strands",
-        "_timer",
         "_timerless",
         "_told",
         "_turn",
@@ -78,7 +79,7 @@ class Driver:
         self._passes = Passes(self, engine.permits) if definition.limited else None
         self._calling: dict[str, asyncio.Task[Any] | None] = {}  # who makes the call of a step
         self._cut: dict[asyncio.Task[Any] | None, asyncio.Future[None]] = {}  # whose call is cut short, done when it is
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._lapses = engine.lapses  # of the lease, when what is stored of the saga was handed in
         # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
         self._timerless = definition.sequential and progress.deadline is None
@@ -142,6 +143,8 @@ class Driver:
                         continue  # it got its permits meanwhile
                     owner, due_at = self._hold(progress, now, running)
                     if not events and owner is not None:
+                        if calls:
+                            raise RuntimeError(f"saga {self.saga_id}: {calls} were decided without an event")
                         break  # nothing new, and the saga stays here
                     # What the record says besides. Where that is as our last append left it, no index is touched.
                     record = (progress.state, progress.stuck, progress.suspended, running > 0)
@@ -179,6 +182,7 @@ class Driver:
             self._carry_out(decision.commands)
         if self.let_go:
             self._end()
+            calls = []  # it was abandoned while this was stored: whoever takes it up makes them
         elif not (self._timerless and calls):
             self._set_timer(now)
         return decision, calls
@@ -198,7 +202,7 @@ class Driver:
         due_at = self._next_wake(progress, now)
         if self._passes is not None and self._passes.held:
             return self._passes.hold(engine.worker_id, now, due_at)
-        stays = due_at is not None and (due_at - now <= engine.hold or self.bodies.linger)
+        stays = due_at is not None and not progress.stuck and (due_at - now <= engine.hold or self.bodies.linger)
         return engine.worker_id if stays else None, due_at
 
     def _next_wake(self, progress: Progress, now: float) -> float | None:
@@ -262,8 +266,9 @@ class Driver:
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
         self._strands.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.engine.strand_failed(self, task.exception())
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self.engine.strand_failed(self, error)
 
     async def run(self, call: c.Call | None) -> None:
         """Make a call, decide on its end, make the next one: a sequence of steps stays in this one task."""
@@ -338,15 +343,11 @@ class Driver:
     # --- time ---
 
     def _set_timer(self, now: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due_at = self._next_wake(self.progress, now)
-        if due_at is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.001, due_at - now), self._wake)
+        if self._alarm is None:
+            self._alarm = Alarm(self._wake)
+        self._alarm.set(self._next_wake(self.progress, now), now)
 
     def _wake(self) -> None:
-        self._timer = None
         self._spawn(self._take(c.Tick()))
 
     async def _take(self, given: c.Input) -> None:
@@ -361,9 +362,8 @@ class Driver:
 
     def _end(self) -> None:
         """The saga is no longer driven here."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._alarm is not None:
+            self._alarm.stop()
         current = asyncio.current_task()
         for task in self._strands:
             if task is not current:

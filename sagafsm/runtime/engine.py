@@ -306,8 +306,12 @@ class Engine:
         if not await set_lost_aside(self, driver.saga_id, driver.progress.version, stored):
             self.orphan(driver.saga_id, driver.fence)  # an old view, perhaps: look again
 
-    def strand_failed(self, driver: Driver, error: BaseException | None) -> None:
+    def strand_failed(self, driver: Driver, error: BaseException) -> None:
         """A driver's task ended with an error that nobody foresaw: say so loudly, and lose nothing."""
+        if isinstance(error, asyncio.CancelledError):
+            if not self.draining:  # a step cancelled its own task as it ended
+                self.orphaned(driver, None)
+            return
         if isinstance(error, (KeyboardInterrupt, SystemExit)):  # Ctrl-C came while a step was at work
             self.orphaned(driver, Interrupted(f"the process is to end: {type(error).__name__}"))
             return
@@ -386,6 +390,6 @@ class Engine:
             if tasks:
                 await asyncio.wait(tasks, timeout=self.settings.grace_period)
 
-    def instance(self, progress: Progress) -> SagaInstance:
+    def instance(self, progress: Progress, problem: str | None = None) -> SagaInstance:
         """What readers see of a saga; typed where its definition is known here."""
-        return SagaInstance(progress, self.definitions.get(progress.kind))
+        return SagaInstance(progress, self.definitions.get(progress.kind), problem=problem)

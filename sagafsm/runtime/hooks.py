@@ -5,6 +5,7 @@ What must stay true: a hook that raises is logged and counted, and changes nothi
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -72,13 +73,22 @@ class Hooks:
 
     async def best_effort(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call something whose failure must change nothing."""
+        task = asyncio.current_task()
+        cancellations = 0 if task is None else task.cancelling()
         try:
             answer = function(*arguments)
             if inspect.isawaitable(answer):
                 await answer
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling() > cancellations:
+                raise
+            self._failed(function)  # it waited for something that was cancelled: nobody wants us to stop
         except Exception:
-            self.failures += 1
-            LOGGER.exception("a hook failed: %s", getattr(function, "__qualname__", function))
+            self._failed(function)
+
+    def _failed(self, function: Callable[..., Any]) -> None:
+        self.failures += 1
+        LOGGER.exception("a hook failed: %s", getattr(function, "__qualname__", function))
 
 
 def _methods(hooks: Sequence[Any], name: str) -> list[Callable[..., Any]]:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..core import commands as c
+from ..core import events as e
 from ..core.decider import Decision, decide
 from ..core.definition import SagaDefinition
 from ..core.errors import SagaNotFound, StoreCorrupt, StoreError
@@ -49,11 +50,12 @@ async def _tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Deliver
         definition = await definition_for(engine, progress)
         now = engine.clock() if engine.lease_holds() else await engine.store.now()
         decision = decide(definition, progress, given, now, engine.surroundings, advance=False)
+        problem = None if _gives_up(decision) else stored.record.problem
         if not decision.events:
-            return decision.delivery, engine.instance(progress)
+            return decision.delivery, engine.instance(progress, problem)
         if await _append(engine, stored.record, given, decision, now):
             engine.wake_at(now)
-            instance = engine.instance(decision.progress)
+            instance = engine.instance(decision.progress, problem)
             await engine.heard(instance, decision.events)
             return decision.delivery, instance
 
@@ -67,7 +69,7 @@ async def _append(engine: Engine, record: Record, given: c.Input, decision: Deci
     # One that is stuck waits for a person; one whose sub-saga is, goes on looking at that.
     held = progress.stuck and progress.stuck_child is None
     # One that was set aside waits for a person too, who may also give it up.
-    aside = record.problem is not None and progress.abort is None
+    aside = record.problem is not None and not _gives_up(decision)
     append = append_for(
         engine,
         progress,
@@ -86,6 +88,10 @@ async def _append(engine: Engine, record: Record, given: c.Input, decision: Deci
     return isinstance(result, (Committed, Duplicate))
 
 
+def _gives_up(decision: Decision) -> bool:
+    return any(isinstance(event, e.AbortRequested) for event in decision.events)
+
+
 def _asleep(record: Record) -> bool:
     return record.state == "started" and record.due_at is None
 
@@ -98,7 +104,10 @@ async def awaken(engine: Engine, saga_id: str) -> None:
             return
         now = await engine.store.now()
         append = _record_only(engine, record, stuck=False, due_at=now, problem=None)
-        if isinstance(await engine.journal.commit(append), Committed):
+        result = await engine.journal.commit(append)
+        if isinstance(result, Refused):
+            raise StoreError(f"saga {saga_id}: the store refuses to have it started: {result.reason}")
+        if isinstance(result, Committed):
             engine.wake_at(now)
             return
 

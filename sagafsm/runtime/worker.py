@@ -22,6 +22,7 @@ from .outside import park_unreadable
 from .retention import retain
 from .shares import Shares
 from .strays import Strays
+from .waiters import closed
 
 LOGGER = logging.getLogger("sagafsm")
 CLAIM_AT_ONCE = 250
@@ -63,8 +64,10 @@ class Worker:
                 self._spawn(self._listen(self._engine.store), "sagafsm wake-ups")
 
     async def ensure_lease(self) -> None:
-        """Register this worker, if it is not yet, and keep its lease from now on."""
+        """Register this worker, if it is not yet, and keep its lease from now on. Raises InvalidInput when leaving."""
         async with self._registered:
+            if self._engine.draining:
+                raise closed()
             if not self._alive:
                 self._announced = True
                 await self._engine.beat()
@@ -86,16 +89,17 @@ class Worker:
         await self._engine.to_the_end(self._retire())
 
     async def _retire(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._heart.stop()
-        if self._announced:
-            try:
-                await self._engine.store.retire(self._engine.worker_id)
-            except StoreError as exc:
-                LOGGER.warning("the lease could not be given up and will run out by itself: %s", exc)
+        async with self._registered:  # whoever registers it just now must not do so afterwards
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            await self._heart.stop()
+            if self._announced:
+                try:
+                    await self._engine.store.retire(self._engine.worker_id)
+                except StoreError as exc:
+                    LOGGER.warning("the lease could not be given up and will run out by itself: %s", exc)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
@@ -203,7 +207,12 @@ class Worker:
             engine.clock.set(claim.now)
             self._answered = engine.environment.monotonic()
             going = asyncio.gather(*(self._take_up(stored) for stored in claim.sagas))
-            await asyncio.sleep(0)  # now each has its driver, and counts
+            try:
+                await asyncio.sleep(0)  # now each has its driver, and counts
+            except asyncio.CancelledError:
+                going.cancel()
+                await going
+                raise
         full = len(claim.sagas) >= room
         engine.backlog = full and claim.next_due is not None and claim.next_due <= 0
         # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
@@ -221,6 +230,8 @@ class Worker:
 
     async def _claim(self, limit: int, kinds: Sequence[str], saga_ids: Sequence[str] | None = None) -> Claim:
         engine = self._engine
+        if engine.draining:  # it would be given back at once, and whoever waits for it would ask again
+            return Claim(sagas=(), attention=(), next_due=None, now=engine.clock())
         try:
             return await engine.store.claim(engine.worker_id, kinds, limit=limit, saga_ids=saga_ids)
         except OutcomeUnknown:
@@ -335,7 +346,9 @@ class Worker:
             if too_old and asked < orphan.until:
                 engine.stranded.set()  # its birth may still arrive, or this is a view from before our claim
                 continue
-            engine.orphans.pop(saga_id, None)
+            if engine.orphans.get(saga_id) != orphan:
+                continue  # it was put aside once more meanwhile, and is looked at again
+            del engine.orphans[saga_id]
             if stored is None or stored.record.fence != orphan.fence or stored.record.owner != engine.worker_id:
                 continue
             if not self._strays.drives(stored.record):

@@ -113,6 +113,13 @@ async def test_a_child_that_is_stuck_shows_in_its_parent_and_is_retried_through_
     assert did.names[-2:] == ["undo pack", "undo before"]
 
 
+async def test_who_waits_for_a_parent_whose_child_is_stuck_is_told_however_seldom_its_process_looks(world, did):
+    """The parent stayed with its driver, which was to look at the child again soon, and nobody was told."""
+    definition = family(did, step(did, "pack", undo_errors=[Rejected("gone")]), step(did, "send", Rejected("no lorry")))
+    async with world.orchestrator(definition, poll_interval=200, lease=3_000) as orchestrator:
+        assert state_of(await orchestrator.run(definition, saga_id="p-1", timeout=50)) == "pending stuck"
+
+
 async def test_a_stuck_child_that_goes_on_lets_its_parent_go_on(world, did):
     definition = family(did, step(did, "pack", undo_errors=[Rejected("gone")]), step(did, "send", Rejected("no lorry")))
     async with world.orchestrator(definition) as orchestrator:

@@ -108,6 +108,44 @@ async def test_a_hook_that_raises_changes_nothing_and_is_counted(world, caplog):
     assert caplog.text.count("a hook failed: Raising.") == 6
 
 
+class Cancelled:
+    """A hook that waits for something that was cancelled."""
+
+    async def before_step(self, ctx):
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+
+    after_step = on_transition = lambda self, *told: self.before_step(told)
+
+
+async def test_a_hook_that_waits_for_something_cancelled_changes_nothing_either(world):
+    """The saga was then driven by nobody, and the worker that had taken it up looked for no more."""
+    definition = SagaDefinition(name="one", steps=[Step("a", failing(result=1), compensation=undo)])
+    async with world.orchestrator(definition, worker=False) as submitter:
+        await submitter.start(definition, saga_id="s-1")
+    async with world.orchestrator(definition, hooks=[Cancelled()]) as orchestrator:
+        assert state_of(await orchestrator.wait("s-1", timeout=100)) == "completed"
+        assert state_of(await orchestrator.run(definition, timeout=100)) == "completed"
+        assert orchestrator.health().live
+        assert orchestrator._engine.hooks.failures > 6
+
+
+async def test_whoever_is_cancelled_while_a_hook_is_told_is_cancelled(world):
+    class Slow:
+        async def on_transition(self, instance, event):
+            await asyncio.sleep(1_000)
+
+    definition = SagaDefinition(name="one", steps=[Step("a", failing(result=1), compensation=undo)])
+    async with world.orchestrator(definition, hooks=[Slow()], drain_timeout=0) as orchestrator:
+        starting = asyncio.ensure_future(orchestrator.start(definition))
+        await world.idle()
+        starting.cancel()
+        await asyncio.wait({starting})
+        assert starting.cancelled()
+        assert orchestrator._engine.hooks.failures == 0
+
+
 async def test_a_hook_may_ask_something_of_the_very_saga_it_is_told_of(world):
     class Answers:
         async def on_transition(self, instance, event):

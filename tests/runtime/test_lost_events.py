@@ -52,5 +52,11 @@ async def test_a_saga_that_was_let_go_and_is_the_workers_own_again_is_set_aside(
         found = await orchestrator.get("s")
         assert (found.stuck, did.names) == (True, ["s"])
         assert "which it had acknowledged" in found.stuck_reason
+        for verb in (orchestrator.suspend, orchestrator.resume):  # only retry says that somebody has looked at it
+            assert (await verb("s", actor="eve", reason="audit")).stuck
+        assert (await orchestrator.resume("s")).stuck
+        assert (await orchestrator.execute("s")).stuck
+        await asyncio.sleep(60)
+        assert did.names == ["s"]
         await orchestrator.retry("s", actor="eve", reason="looked at")
         assert state_of(await orchestrator.wait("s", timeout=100)) == "completed"
