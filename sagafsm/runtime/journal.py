@@ -87,7 +87,7 @@ class Journal:
         self._writing += 1
         try:
             answer = _begun(self._store.commit([append for append, _ in batch]))
-        except StoreError as exc:
+        except Exception as exc:  # whatever it is, nobody waits for ever
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(exc)
         self._answers.add(answer)
@@ -110,6 +110,9 @@ class Journal:
             self._failed(batch, error)
 
     def _written(self, batch: list[_Entry], results: Sequence[AppendResult]) -> None:
+        if len(results) != len(batch):
+            self._failed(batch, OutcomeUnknown(f"the store answered {len(results)} of {len(batch)} appends"))
+            return
         for (append, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)

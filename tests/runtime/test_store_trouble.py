@@ -169,6 +169,36 @@ async def test_an_append_that_the_database_refuses_harms_only_its_own_saga(world
             await orchestrator.start(definition, "poison")
 
 
+@pytest.mark.parametrize("how", ["raises at once", "raises in the end", "answers too little"])
+async def test_a_store_that_breaks_its_word_holds_nobody_up_for_ever(world, did, how):
+    """What was handed in with such a batch was waited for in vain, and so was all that came later."""
+
+    class Breaks(Around):
+        commits = 0
+
+        def commit(self, batch):
+            self.commits += 1
+            if self.commits != 2:
+                return self.inner.commit(batch)
+            if how == "raises at once":
+                raise LookupError("a bug in the store")
+            return self._breaks(batch)
+
+        async def _breaks(self, batch):
+            if how == "raises in the end":
+                raise LookupError("a bug in the store")
+            return (await self.inner.commit(batch))[1:]
+
+    async def work(data):
+        did("work")
+
+    definition = SagaDefinition(name="one", retry=EXACT, steps=[Step("a", work, compensation=lambda d, r: None)])
+    async with world.orchestrator(definition, store=Breaks(world.store)) as orchestrator:
+        assert state_of(await orchestrator.run(definition, timeout=100)) == "completed"
+        assert state_of(await orchestrator.run(definition, timeout=100)) == "completed"
+    assert did.count("work") == (2 if how == "answers too little" else 3)
+
+
 async def test_closing_with_a_store_that_is_gone_ends_all_the_same(world, did, saga):
     definition = saga["completed"]
     store = Unreliable(world.store, 2, "unavailable", times=10**9)
