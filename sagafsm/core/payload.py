@@ -41,7 +41,7 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, kind: Any = Any) -> msg
         text = _encode(value)
         if value.__class__ not in LEAVES:
             look(value, 0, other_keys)
-    except (NotStorable, TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # also what a class of the user raises when it is looked at
         text = _encode_with_care(value, error, other_keys, what)
     if len(text) > limit:
         raise NotStorable(
@@ -60,6 +60,8 @@ def decode(raw: msgspec.Raw | bytes, kind: Any = Any, *, what: str = "stored dat
         raise NotReadable(f"{what} does not fit {shown(kind)}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotReadable(f"{what} is not JSON: {error}") from error
+    except Exception as error:  # a class of the user looked at what it was given
+        raise NotReadable(f"{what} does not fit {shown(kind)}: {type(error).__name__}: {error}") from error
 
 
 def convert(value: Any, kind: Any) -> Any:
@@ -70,6 +72,8 @@ def convert(value: Any, kind: Any) -> Any:
         return msgspec.convert(value, kind, dec_hook=read_custom)
     except msgspec.ValidationError as error:
         raise NotReadable(f"data does not fit {shown(kind)}: {error}") from error
+    except Exception as error:  # a class of the user looked at what it was given
+        raise NotReadable(f"data does not fit {shown(kind)}: {type(error).__name__}: {error}") from error
 
 
 def decoder(kind: Any = Any) -> msgspec.json.Decoder[Any]:
@@ -94,7 +98,7 @@ def _encode_with_care(value: Any, error: Exception, other_keys: bool, what: str)
         raise found.of(what) from error
     except RecursionError:
         raise too_deep().of(what) from error
-    except (TypeError, ValueError) as still:
+    except Exception as still:
         raise _reason(value, still).of(what) from still
 
 
@@ -102,4 +106,5 @@ def _reason(value: Any, error: Exception) -> NotStorable:
     if isinstance(error, UnicodeEncodeError):
         plain = msgspec.to_builtins(value, enc_hook=write_custom, str_keys=True)
         return NotStorable("a lone surrogate, which is not Unicode text", find_text(plain, "", has_surrogate) or "")
-    return NotStorable(str(error))
+    known = isinstance(error, (TypeError, ValueError))
+    return NotStorable(str(error) if known else f"{type(error).__name__}: {error}")

@@ -101,7 +101,10 @@ class _InThread:
             return None
         if not self._may_begin():  # it may have waited for a thread for long
             raise Interrupted(LATE)
-        return self._call()
+        try:
+            return self._call()
+        except StopIteration as exc:  # no future takes it: whoever waits would wait for ever
+            raise RuntimeError("the function raised StopIteration") from exc
 
     def drop(self, body: asyncio.Future[Any]) -> None:
         """Nobody waits for it any more."""

@@ -31,18 +31,29 @@ class DaemonThreads(Executor):
         self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run ``fn`` as soon as a thread is free. Raises RuntimeError after :meth:`shutdown`."""
+        """Run ``fn`` as soon as a thread is free.
+
+        Raises RuntimeError, and never runs it, after :meth:`shutdown` and where no thread at all can be started.
+        """
         with self._lock:
             if self._closed:
                 raise RuntimeError("these threads were shut down")
+            if not self._free.acquire(blocking=False) and len(self._threads) < self._limit:
+                self._add_thread()
             future: Future[T] = Future()
             self._jobs.put((future, lambda: fn(*args, **kwargs)))
-            if not self._free.acquire(blocking=False) and len(self._threads) < self._limit:
-                name = f"{self._name}-{len(self._threads) + 1}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
             return future
+
+    def _add_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives us no more of them
+            if not self._threads:
+                raise
+            return  # one of those that we have will do it
+        self._threads.append(thread)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

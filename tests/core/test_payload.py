@@ -288,6 +288,31 @@ def test_what_does_not_fit_is_said(text, kind, says):
         decode(text, kind)
 
 
+def test_what_a_class_raises_when_it_is_looked_at_is_said():
+    """It escaped: a step that had done its work was called again, as if its process had died."""
+
+    @attrs.define
+    class Unset:
+        sku: str = attrs.field(init=False)
+
+    for value in (Unset(), [Unset()]):
+        with pytest.raises(NotStorable, match=r"the result: .*AttributeError: .*has no attribute 'sku'"):
+            encode(value, what="the result")
+
+
+def test_what_a_class_raises_when_it_looks_at_its_data_is_said():
+    @attrs.frozen
+    class Narrow:
+        sku: str
+
+        def __attrs_post_init__(self):
+            raise KeyError(self.sku)
+
+    for read in (lambda: decode(b'{"sku": "a"}', Narrow), lambda: convert({"sku": "a"}, Narrow)):
+        with pytest.raises(NotReadable, match=r"data does not fit .*Narrow: KeyError: 'a'"):
+            read()
+
+
 def test_fields_that_came_later_have_their_defaults_and_those_that_went_are_ignored():
     assert decode(b'{"sku": "a", "weight": 3}', Line) == Line("a")
 

@@ -260,6 +260,23 @@ async def test_a_probe_that_cannot_tell_does_not_hide_what_left_the_outcome_open
     assert "the probe cannot tell yet" in saga.stuck_reason
 
 
+async def test_a_result_that_breaks_when_it_is_looked_at_happened_all_the_same(world, did):
+    """The error was no one's that was expected: the step was called ten times more."""
+
+    @attrs.define
+    class Half:
+        sku: str = attrs.field(init=False)
+
+    async def work(data):
+        did("work")
+        return Half()
+
+    saga, history = await run(world, one_step(work, on_unknown="stick"))
+    assert state_of(saga) == "pending stuck"
+    assert did.names == ["work"]
+    assert history[-2].data["error"]["type"] == "ResultNotStorable"
+
+
 async def test_a_result_that_cannot_be_stored_happened_all_the_same(world, did):
     async def work(data):
         did("work")

@@ -10,6 +10,7 @@ import pytest
 from sagafsm import Orchestrator, Rejected, RetryPolicy, SagaDefinition, Settings, Step, StepContext
 from sagafsm.runtime.invoke import _InThread
 from sagafsm.runtime.memory import MemoryStore
+from sagafsm.runtime.threads import DaemonThreads
 from tests.runtime.steps import one_step, undo
 from tests.runtime.world import NEVER, state_of
 
@@ -169,6 +170,47 @@ async def test_what_a_plain_function_raises_is_told_apart_as_everywhere():
         2,
         1,
     )
+
+
+async def test_a_plain_function_that_raises_stop_iteration_has_failed_like_any_other():
+    """No future takes such an error: the saga waited for ever."""
+
+    def first_of(data):
+        return next(iter(data))
+
+    definition = one_step(first_of, retry=NEVER)
+    async with orchestrator_of(definition) as orchestrator:
+        saga = await orchestrator.run(definition, [], timeout=10)
+    assert state_of(saga) == "failed compensated"
+    assert saga.error.message == "the function raised StopIteration"
+
+
+async def test_where_no_thread_can_be_started_nothing_is_run_later_that_was_said_to_have_failed(monkeypatch):
+    calls, started = [], threading.Thread.start
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    threads = DaemonThreads(2, "few")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                threads.submit(calls.append, "refused")
+        assert threads.submit(calls.append, "first").result(10) is None
+        inside, release = threading.Event(), threading.Event()
+        blocked = threads.submit(lambda: (inside.set(), release.wait(10)))
+        assert inside.wait(10)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            queued = threads.submit(calls.append, "second")  # the one thread that there is will do it
+        release.set()
+        assert queued.result(10) is None
+        assert blocked.result(10)
+    finally:
+        threads.shutdown()
+    assert calls == ["first", "second"]
+    assert threading.Thread.start is started
 
 
 async def test_leaving_does_not_wait_for_a_thread_for_ever():
