@@ -7,6 +7,7 @@ one of the same name there, waited for. Nothing is decided here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -28,12 +29,14 @@ from .diagnosis import Diagnosis
 from .handle import SyncHandle
 from .health import Health
 from .inspection import Remedy, Stats
+from .logs import LOGGER
 from .orchestrator import Orchestrator
 from .session import Definable, refuse_fork
 from .settings import DRAIN_TIMEOUT, LEASE, POLL_INTERVAL, Settings
 
 T = TypeVar("T")
 LOOK_UP = 0.2  # seconds
+ENDED = "the thread of this orchestrator has ended: it was closed just now, or a step ended it with SystemExit"
 
 
 class SyncOrchestrator:
@@ -107,14 +110,18 @@ class SyncOrchestrator:
             self._stop()
 
     def _run(self, ready: threading.Event) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._loop.call_soon(ready.set)
-            self._loop.run_forever()
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                self._loop.call_soon(ready.set)
+                self._loop.run_forever()
+        except (KeyboardInterrupt, SystemExit) as exc:
+            LOGGER.error("a step wants the process to end (%r): its orchestrator's thread has ended instead", exc)
 
     def _stop(self) -> None:
         if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            with contextlib.suppress(RuntimeError):  # a step ended the process, or so it thought: the thread is gone
+                self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop = self._thread = None
 
@@ -134,13 +141,21 @@ class SyncOrchestrator:
             raise InvalidInput(
                 "a step or a hook on the orchestrator's own thread must not wait for it; make the step a plain function"
             )
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        thread = self._thread
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # its loop is closed
+            work.close()
+            raise InvalidInput(ENDED) from None
         try:
             # Looks up now and then: a Ctrl-C that comes just before a thread falls asleep does not wake it, and on
-            # Windows none does.
+            # Windows none does. And the thread may have ended without a word to us.
             while not futures.wait((future,), timeout=LOOK_UP).done:
-                continue
+                if not thread.is_alive() and not future.done():
+                    raise InvalidInput(ENDED)
             return future.result()
+        except futures.CancelledError:
+            raise InvalidInput(ENDED) from None
         except BaseException:
             future.cancel()
             raise

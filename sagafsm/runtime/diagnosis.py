@@ -75,6 +75,7 @@ async def diagnose(engine: Engine) -> Diagnosis:
     dead = engine.environment.is_dead  # a process of this host that was killed, whatever is left of its lease
     alive = {worker.worker_id for worker in workers if worker.until > now and not dead(worker.worker_id)}
     scan = await _scan(engine)
+    owned = Counter(record.owner for record in scan)
     states: Counter[str] = Counter()
     for count in counts:
         states[count.state] += count.count
@@ -97,7 +98,7 @@ async def diagnose(engine: Engine) -> Diagnosis:
                 "schema": "up to date",
                 "time": iso(now),
             },
-            "workers": [_worker(worker, alive, scan) for worker in workers],
+            "workers": [_worker(worker, alive, owned[worker.worker_id]) for worker in workers],
             "sagas": dict(sorted(states.items())),
             "definitions": sorted(shapes),
         },
@@ -117,12 +118,12 @@ async def _scan(engine: Engine) -> list[Record]:
     return found
 
 
-def _worker(worker: Worker, alive: set[str], scan: Sequence[Record]) -> dict[str, Any]:
+def _worker(worker: Worker, alive: set[str], sagas: int) -> dict[str, Any]:
     return {
         "worker_id": worker.worker_id,
         "alive": worker.worker_id in alive,
         "until": iso(worker.until),
-        "sagas": sum(record.owner == worker.worker_id for record in scan),
+        "sagas": sagas,
     }
 
 

@@ -189,6 +189,26 @@ def test_it_is_closed_when_it_cannot_be_opened():
     assert "sagafsm" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_where_its_thread_has_ended_it_says_so_instead_of_waiting_for_ever():
+    """A step had ended the process, or so it thought: only the thread had ended, and without a word."""
+
+    async def ends(data):
+        raise SystemExit(3)
+
+    definition = SagaDefinition(name="ends", steps=[Step("a", ends, compensation=undo)])
+    orchestrator = SyncOrchestrator("memory://", sagas=[definition], poll_interval=0.02).__enter__()
+    thread = orchestrator._thread
+    with pytest.raises(InvalidInput, match="a step ended it with SystemExit"):
+        orchestrator.run(definition, timeout=10)
+    thread.join(10)
+    assert not thread.is_alive()
+    with pytest.raises(InvalidInput, match="a step ended it with SystemExit"):
+        orchestrator.get("s-1")
+    with pytest.raises(InvalidInput, match="a step ended it with SystemExit"):
+        orchestrator.close()
+    orchestrator.close()
+
+
 VERBS = [name for name, _ in inspect.getmembers(Orchestrator, callable) if not name.startswith("_")]
 
 
