@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ LOADED_AT_ONCE = 50
 MOST_SAGAS = 500
 MOST_BYTES = 8 * 1024 * 1024
 """A file is closed when it holds so many sagas, or so many bytes: this is what has to lie in memory."""
+
+_GZIP = 31  # zlib's name for the format
 
 
 @attrs.frozen(kw_only=True)
@@ -135,14 +138,22 @@ def _lines(folder: Folder, name: str, shown: str) -> Iterator[bytes]:
 
 
 def _unpacked(pieces: Iterator[bytes], shown: str) -> Iterator[bytes]:
-    """The bytes of a file, unpacked where it is gzipped (whatever its name)."""
-    unpack = None
-    for number, piece in enumerate(pieces):
-        if number == 0 and piece.startswith(b"\x1f\x8b"):
-            unpack = zlib.decompressobj(wbits=31)
-        try:
-            yield piece if unpack is None else unpack.decompress(piece)
-        except zlib.error as exc:
-            raise StoreCorrupt(f"{shown} is damaged: {exc}") from exc
-    if unpack is not None and not unpack.eof:
+    """The bytes of a file, unpacked where it is gzipped, whatever its name; ``cat`` may have made it of several."""
+    first = next(pieces, b"")
+    if not first.startswith(b"\x1f\x8b"):
+        yield first
+        yield from pieces
+        return
+    unpack = zlib.decompressobj(wbits=_GZIP)
+    for packed in itertools.chain([first], pieces):
+        piece = packed
+        while piece:
+            if unpack.eof:
+                unpack = zlib.decompressobj(wbits=_GZIP)
+            try:
+                yield unpack.decompress(piece)
+            except zlib.error as exc:
+                raise StoreCorrupt(f"{shown} is damaged: {exc}") from exc
+            piece = unpack.unused_data
+    if not unpack.eof:
         raise StoreCorrupt(f"{shown} is damaged: its end is missing")

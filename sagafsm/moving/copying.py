@@ -96,19 +96,26 @@ def _same(record: Record, there: Record) -> bool:
 
 
 async def _verify(ends: Ends, wishes: Wishes, arrivals: Arrivals, report: CopyReport, told: Callable[[], None]) -> None:
-    """Read both stores and compare the logs of what was to be copied; what has ended since is copied now."""
+    """Read both stores and compare the logs of what was to be copied; what has come or ended since is copied now."""
     report.verified = 0
-    refused = {one.saga_id for one in report.not_copied}
     where = Filter(live=False) if wishes.finished_only else Filter()
     async for records in _pages(ends.source, where):
         wanted = [record.saga_id for record in records if _is_due(ends, wishes, record)]
-        for ids in _chunks([saga_id for saga_id in wanted if saga_id not in refused], LOADED_AT_ONCE):
+        for ids in _chunks(wanted, LOADED_AT_ONCE):
             sagas, there = await read_whole(ends.source, ids), await read_whole(ends.target, ids)
-            late = [saga for saga_id, saga in sagas.items() if saga.ended and saga_id not in there]
+            refused = report.refused
+            late = [saga for name, saga in sagas.items() if name not in there and name not in refused]
+            late = [saga for saga in late if saga.ended or (wishes.keep and mark_of(saga.record) is None)]
             if late:
-                report.finished += len(await arrivals.bring(late))
+                arrived = await arrivals.bring(late)
+                ended = sum(saga.ended for saga in late if saga.record.saga_id in arrived)
+                report.finished += ended
+                report.kept += len(arrived) - ended
                 there = await read_whole(ends.target, ids)
+                refused = report.refused
             for saga_id, saga in sagas.items():
+                if saga_id in refused:
+                    continue
                 why = _difference(saga, there.get(saga_id))
                 if why is None:
                     report.verified += 1
@@ -126,6 +133,8 @@ def _is_due(ends: Ends, wishes: Wishes, record: Record) -> bool:
 
 
 def _difference(saga: Whole, there: Whole | None) -> str | None:
+    if there is None and mark_of(saga.record) is not None:
+        return "it was moved there and is there no more: purged since, or that store was lost (then undo the copy)"
     if there is None:
         return "it is not there"
     shared = min(len(saga.events), len(there.events))

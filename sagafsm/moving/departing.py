@@ -244,11 +244,10 @@ class Departures:
             found = await target.load(list(going))
             appends = []
             for saga_id, record in list(going.items()):
-                there = found[saga_id].record
-                if not self._on_its_way(there):
-                    del going[saga_id]  # another copier did it
+                if saga_id not in found or not self._on_its_way(found[saga_id].record):
+                    del going[saga_id]  # another copier did it; since then it may even have ended, and been purged
                     continue
-                there = await self._fence_above(there, record.fence)
+                there = await self._fence_above(found[saga_id].record, record.fence)
                 appends.append(record_only(there, Standing.of(record).unmarked(as_it_was(record))))
             results = await commit_all(target, appends)
             for append, result in zip(appends, results, strict=True):

@@ -50,6 +50,11 @@ class CopyReport:
         """Whether everything that was to be copied is at the target, and is the same there."""
         return not (self.busy or self.not_copied or self.wrong)
 
+    @property
+    def refused(self) -> set[str]:
+        """The ids of those that could not be copied."""
+        return {one.saga_id for one in self.not_copied}
+
     def refuse(self, saga_id: str, why: str) -> None:
         """Note a saga that cannot be copied."""
         self.not_copied.append(NotCopied(saga_id, why))

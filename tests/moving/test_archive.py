@@ -5,7 +5,7 @@ import gzip
 
 import pytest
 
-from sagafsm import InvalidInput, SagaDefinition, SettingsError, Sleep, Step, StoreUnavailable
+from sagafsm import InvalidInput, SagaDefinition, SettingsError, Sleep, Step, StoreCorrupt, StoreUnavailable
 from sagafsm.moving import archive, archive_sagas, read_archive
 from sagafsm.moving.ended import ended
 from sagafsm.moving.folder import LocalFolder
@@ -82,6 +82,19 @@ async def test_gzipped_files_are_read_like_others(tmp_path):
     await archive_sagas(store, tmp_path, 100.0)
     assert [name.partition(".")[2] for name in names(tmp_path)] == ["jsonl.gz", "jsonl"]
     assert [saga.saga_id for saga in read_archive(tmp_path)] == [f"s{n}" for n in range(7)]
+
+
+async def test_gzipped_files_that_were_put_together_are_read_whole(tmp_path, monkeypatch):
+    """``cat *.jsonl.gz > all.jsonl.gz``: what came after the first of them was passed over without a word."""
+    monkeypatch.setattr(archive, "MOST_SAGAS", 2)
+    await archive_sagas(await filled(), tmp_path / "old", 100.0, compress=True)
+    parts = [(tmp_path / "old" / name).read_bytes() for name in names(tmp_path / "old")]
+    assert len(parts) == 4
+    (tmp_path / "all.jsonl.gz").write_bytes(b"".join(parts))
+    assert [saga.saga_id for saga in read_archive(tmp_path / "all.jsonl.gz")] == [f"s{n}" for n in range(7)]
+    (tmp_path / "all.jsonl.gz").write_bytes(b"".join(parts)[:-5])
+    with pytest.raises(StoreCorrupt, match="its end is missing"):
+        list(read_archive(tmp_path / "all.jsonl.gz"))
 
 
 class Stopped(Exception):
@@ -200,8 +213,6 @@ async def test_a_saga_that_is_reopened_meanwhile_is_kept(tmp_path):
 @pytest.mark.parametrize("damage", [lambda data: data[:-30], lambda data: data[:20] + b"x" + data[21:]])
 @pytest.mark.parametrize("compress", [True, False])
 async def test_a_damaged_archive_is_refused(tmp_path, damage, compress):
-    from sagafsm import StoreCorrupt
-
     await archive_sagas(await filled(), tmp_path, 100.0, compress=compress)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
