@@ -18,7 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from sagafsm import Orchestrator, SagaInstance
+from sagafsm import Orchestrator, SagaError, SagaInstance
+from sagafsm.core.secrets import redact
 
 from .lifeline import when_parent_ends
 from .orders import Order, load_orders
@@ -68,6 +69,15 @@ def _outcome(order: Order, saga: SagaInstance, lifted: int) -> Outcome:
     )
 
 
+def _leaves(group: BaseExceptionGroup[SagaError]) -> Iterator[SagaError]:
+    """The errors in a group, however deep; lanes mostly fail all at once, and for the same reason."""
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one
+
+
 async def main() -> None:
     """Read the command line, connect to the participants, run all orders."""
     parser = argparse.ArgumentParser(description="Run the orders of the demo on the store named by SAGAFSM_STORE.")
@@ -94,4 +104,11 @@ async def main() -> None:
 if __name__ == "__main__":
     # A hard end, for a soft one would wait for calls. It may come at any moment: that is what the demo is about.
     when_parent_ends(lambda: os._exit(1))
-    asyncio.run(main())
+    code = 0
+    try:
+        asyncio.run(main())
+    except* SagaError as group:  # the store, for example, which was there when the demo began
+        code = 1
+        for line in sorted({redact(f"{type(exc).__name__}: {exc}") for exc in _leaves(group)}):
+            sys.stderr.write(f"{line}\n")
+    sys.exit(code)

@@ -32,9 +32,9 @@ FINDINGS_SHOWN = 20
 
 @contextmanager
 def bar(console: Console, total: int) -> Generator[Callable[[int, str], None], None, None]:
-    """A progress bar, to be told how many orders have ended and what is being done."""
+    """A progress bar where somebody looks; to be told how many orders have ended and what is being done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda done, doing: progress.update(task, completed=done, description=doing)
 

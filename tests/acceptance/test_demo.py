@@ -8,15 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 import pytest
 from rich.console import Console
 
-from sagafsm import Orchestrator
+from sagafsm import InvalidInput, Orchestrator, SettingsError
 from sagafsm.demo import audit as auditing
 from sagafsm.demo.audit import CHECKS
+from sagafsm.demo.books import PARTICIPANTS
 from sagafsm.demo.demo import Result, Settings, conclude, conduct, run_demo
 from sagafsm.demo.make_orders import as_lines
 from sagafsm.demo.orders import load_orders
@@ -121,20 +123,37 @@ def test_two_demos_on_one_store_do_not_meet(tmp_path: Path) -> None:
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"fail_rate": 0.9}, "from 0 to 0.5"),
         ({"store": "memory://"}, "a memory store dies"),
-        ({"store": "nonsense://x", "orders": 1}, "the job ended before it could be killed"),
+        ({"store": "nonsense://x", "orders": 1}, "no store for 'nonsense://' is installed"),
     ],
 )
-def test_what_cannot_be_run_is_said_and_exits_with_2(arguments: dict[str, object], message: str) -> None:
+def test_what_cannot_be_run_is_said(arguments: dict[str, object], message: str) -> None:
     output = io.StringIO()
-    assert run_demo(**arguments, console=Console(file=output, width=500)) == 2  # type: ignore[arg-type]
-    assert message in output.getvalue()
+    with pytest.raises((InvalidInput, SettingsError), match=message):
+        run_demo(**arguments, console=Console(file=output, width=500))  # type: ignore[arg-type]
+
+
+def test_a_store_that_fails_under_the_job_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "orders.jsonl").write_bytes(as_lines(load_orders(limit=3)))
+    with subprocess.Popen(
+        [sys.executable, "-m", "sagafsm.demo.job", "--orders", str(tmp_path / "orders.jsonl"),
+         *(word for name in PARTICIPANTS for word in (f"--{name}", "http://127.0.0.1:1"))],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "SAGAFSM_STORE": f"sqlite:///{tmp_path}"},
+    ) as job:  # fmt: skip
+        try:
+            assert job.stderr is not None
+            said = job.stderr.read()
+            assert job.wait(30) == 1
+        finally:
+            job.kill()
+    assert said.startswith("StoreUnavailable: ")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("do not touch")
-    output = io.StringIO()
-    assert run_demo(keep=tmp_path, console=Console(file=output, width=500)) == 2
-    assert "is not empty" in output.getvalue()
+    with pytest.raises(InvalidInput, match="is not empty"):
+        run_demo(keep=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -154,9 +173,10 @@ def called_completed(outcome: Outcome) -> Outcome:
 # --- ending ---
 
 CONDUCT = """
-import sys
+import signal, sys
 from pathlib import Path
 from sagafsm.demo.demo import Settings, conduct
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets jobs in its background ignore it
 folder = Path(sys.argv[1])
 settings = Settings(folder=folder, store=f"sqlite:///{folder / 'sagas.db'}", orders=1000, concurrency=8)
 conduct(settings, lambda done, doing: print(done, doing, flush=True))
@@ -164,19 +184,32 @@ conduct(settings, lambda done, doing: print(done, doing, flush=True))
 
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
-    conductor = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", CONDUCT, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert conductor.stdout is not None
-    for line in conductor.stdout:
-        if line.startswith("3 running"):
-            break
-    conductor.send_signal(signal.SIGINT)
-    _, errors = conductor.communicate(timeout=30)
+    ) as conductor:
+        try:
+            assert conductor.stdout is not None
+            assert any(line.startswith("3 running") for line in conductor.stdout)
+            assert len(commands_with(tmp_path)) == 5  # its own, three participants and the job
+            conductor.send_signal(signal.SIGINT)
+            _, errors = conductor.communicate(timeout=30)
+        finally:
+            conductor.kill()
     assert "KeyboardInterrupt" in errors
-    processes = subprocess.run(["ps", "-axwwo", "command"], capture_output=True, text=True, check=True).stdout
-    assert "ps -axwwo" in processes
-    assert [line for line in processes.splitlines() if str(tmp_path) in line] == []
+    assert commands_with(tmp_path) == []
+
+
+def commands_with(folder: Path) -> list[str]:
+    """The command lines of all processes that name this folder."""
+    if Path("/proc/self/cmdline").exists():  # a slim container has no ps
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    else:
+        done = subprocess.run(["ps", "-axwwo", "command"], capture_output=True, text=True, check=True)
+        found = done.stdout.splitlines()
+    return [line for line in found if str(folder) in line]
 
 
 def test_a_job_ends_with_its_parent(tmp_path: Path) -> None:
