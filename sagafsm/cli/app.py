@@ -7,9 +7,11 @@ it was asked for; what only some verbs need is imported by them.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -93,6 +95,12 @@ def options(
     """
 
 
+def _help(verb: Callable[..., None]) -> str:
+    """What a verb says of itself, a paragraph a line: where lines end is for the terminal to say."""
+    paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
@@ -100,9 +108,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.callback()(options)
+app.callback(help=_help(options))(options)
 
-PANELS = {
+PANELS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Run": (running.demo, running.run, working.worker),
     "Look": (looking.ls, looking.show, looking.history, drawing.diagram, drawing.schema, looking.stats),
     "Decide": (
@@ -121,7 +129,7 @@ PANELS = {
 }
 for panel, verbs in PANELS.items():
     for verb in verbs:
-        app.command(verb.__name__.replace("_", "-"), rich_help_panel=panel)(verb)
+        app.command(verb.__name__.replace("_", "-"), help=_help(verb), rich_help_panel=panel)(verb)
 
 
 def main() -> None:

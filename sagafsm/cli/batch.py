@@ -24,6 +24,7 @@ from ..runtime.orchestrator import Orchestrator
 from ..store import check_id
 from .exits import Exit
 from .opening import error_of
+from .operating import refuse_unknown
 
 COMPLAINTS = 10
 NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:-]+")
@@ -194,7 +195,9 @@ async def run_batch(
         for given in inputs:
             try:
                 handle = await orchestrator.start(definition, given.data, saga_id=given.saga_id)
-                tally.existed += not handle.created
+                if not handle.created:
+                    tally.existed += 1
+                    refuse_unknown(orchestrator, await handle.instance())
                 tally.add(given, await orchestrator.execute(given.saga_id))
             except (StoreUnavailable, OutcomeUnknown):
                 raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def load_code(target: str) -> Code:
     if code is None and callable(value) and not isinstance(value, type):
         try:
             code = _code(value())
-        except Exception as exc:
-            raise InvalidInput(f"{target}() raised {type(exc).__name__}: {exc}") from exc
+        except (Exception, SystemExit) as exc:
+            raise _broken(f"{target}() raised", exc) from exc
     if code is None:
         raise InvalidInput(
             f"{target} is neither a saga, nor a list of sagas, nor a function that makes an Orchestrator: {value!r}"
@@ -111,8 +112,17 @@ def _import(module: str) -> object:
         if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
             raise InvalidInput(f"there is no module {module!r}, neither installed nor in {here}") from exc
         raise InvalidInput(f"{module} cannot be imported: {exc}") from exc
-    except Exception as exc:
-        raise InvalidInput(f"{module} cannot be imported: {type(exc).__name__}: {exc}") from exc
+    except (Exception, SystemExit) as exc:  # a script that calls sys.exit() would end the command as if all was well
+        raise _broken(f"{module} cannot be imported:", exc) from exc
+
+
+def _broken(what: str, error: BaseException) -> InvalidInput:
+    """An error of the user's module, with the place where it was raised."""
+    place = ""
+    if not isinstance(error, SagaError | SyntaxError):  # these name it themselves
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" ({last.filename}, line {last.lineno})"
+    return InvalidInput(f"{what} {type(error).__name__}: {error}{place}")
 
 
 def _attribute(found: object, module: str, name: str) -> object:

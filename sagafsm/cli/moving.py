@@ -100,13 +100,15 @@ def copy(
     Public functions: sagafsm.copy_sagas and sagafsm.undo_copy.
     """
     from ..core.durations import parse_duration
-    from ..core.errors import SettingsError
+    from ..core.errors import InvalidInput, SettingsError
     from ..runtime.transfer import copy_sagas, undo_copy
     from .output import print_json
 
     for url in (source, target):
         if url.startswith("memory:"):
             raise SettingsError(f"{url} is in the memory of this process, which ends now; name a store that stays")
+    if undo and (dry_run or keep or finished_only):
+        raise InvalidInput("--undo frees what was moved, and takes none of --dry-run, --keep, --finished-only")
     if undo:
         freed = asyncio.run(undo_copy(source, target))
         print_json({"freed": freed}) if json else typer.echo(f"{freed} freed")

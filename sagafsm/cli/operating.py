@@ -183,6 +183,8 @@ def _decide(
             before = await orchestrator.get(saga_id)
         except (StoreCorrupt, StoreTooNew):
             before = None  # the verb says whether it can do without
+        if ran and before is not None:
+            refuse_unknown(orchestrator, before)
         saga = await verb(orchestrator)
         if ran and not saga.suspended:
             saga = await orchestrator.execute(saga_id)
@@ -194,6 +196,20 @@ def _decide(
         code = exit_of_saga(saga)
         expected = turns_back or (before is not None and before.state.value in ("compensating", "failed"))
         raise typer.Exit(Exit.OK if code is Exit.FAILED and expected else code)
+
+
+def refuse_unknown(orchestrator: Orchestrator, saga: SagaInstance) -> None:
+    """Raise InvalidInput for a saga that is not over and that the code at hand cannot run: it would wait for ever."""
+    kind = saga.progress.kind
+    if saga.state.terminal or kind in orchestrator.definitions:
+        return
+    name = f"{saga.saga_type} version {saga.definition_version}"
+    if any(known.partition("#")[0] == kind.partition("#")[0] for known in orchestrator.definitions):
+        raise InvalidInput(
+            f"saga {saga.saga_id} was started with other steps of {name} than this code has; take the code that it "
+            "was started with (`sagafsm check-compat` tells what has changed)"
+        )
+    raise InvalidInput(f"saga {saga.saga_id} is of {name}, which this code does not have; name the module that has it")
 
 
 def _tell(saga: SagaInstance, changed: bool, *, json: bool, ran: bool) -> None:

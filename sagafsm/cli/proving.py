@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -150,6 +151,7 @@ def merged(sources: Sequence[str]) -> str:
     """Several tests as one file: their imports once, every name of a test once."""
     imports: dict[str, set[str]] = {}
     bodies: list[str] = []
+    taken: set[str] = set()
     for source in sources:
         head, _, body = source.partition("\n\n\n")
         for line in head.splitlines():
@@ -157,10 +159,17 @@ def merged(sources: Sequence[str]) -> str:
                 _, module, _, names = line.split(" ", 3)
                 imports.setdefault(module, set()).update(name.strip() for name in names.split(","))
         name = body.partition("(")[0]
-        same = sum(other.partition("(")[0].rstrip("0123456789") == name for other in bodies)
-        bodies.append(body.replace(f"{name}(", f"{name}{same + 1}(", 1) if same else body)
+        free = next(one for one in _numbered(name) if one not in taken)
+        taken.add(free)
+        bodies.append(body.replace(f"{name}(", f"{free}(", 1))
     lines = [f"from {module} import {', '.join(sorted(names))}" for module, names in imports.items()]
     return "\n".join(lines) + "\n\n\n" + "\n\n".join(bodies) if bodies else ""
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """A name, then the same with a number behind it: 2, 3, …"""
+    yield name
+    yield from (f"{name}_{number}" for number in itertools.count(2))
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .opening import Place
 
 SHOWN = 10
-IN_MEMORY = 8_388_608  # bytes of standard input
+IN_MEMORY = 8_388_608  # bytes of what can be read only once
 
 
 def demo(
@@ -112,16 +112,16 @@ def run(
 @contextlib.contextmanager
 def _file(name: str) -> Iterator[BinaryIO]:
     """The input, so that it can be read twice."""
-    if name == "-":
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-            yield spool  # type: ignore[misc]
-        return
-    try:
-        with Path(name).open("rb") as file:
-            yield file
-    except OSError as exc:
-        raise InvalidInput(f"{name} cannot be read: {exc.strerror or exc}") from exc
+    with contextlib.ExitStack() as stack:
+        try:
+            file = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            if name == "-" or not file.seekable():  # a pipe, such as <(zcat orders.gz)
+                spool = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
+                shutil.copyfileobj(file, spool)
+                file = cast(BinaryIO, spool)
+        except OSError as exc:
+            raise InvalidInput(f"{name} cannot be read: {exc.strerror or exc}") from exc
+        yield file
 
 
 def _run_file(

@@ -1,7 +1,13 @@
 """A directory with a store in it, and the command in it."""
 
 import json
-from collections.abc import Callable, Iterable
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,40 @@ from typer.testing import CliRunner, Result
 from sagafsm.cli.app import app
 
 SHOP = "tests.cli.shop"
+ROOT = Path(__file__).parents[2]
+
+
+def environment() -> Mapping[str, str]:
+    """Where a process of its own finds the command and the shop."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "stores")))}
+
+
+def on_a_terminal(*words: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run the command as a process of its own, where a person looks at its standard error; and what that person saw."""
+    line = [sys.executable, "-m", "sagafsm.cli", *words]
+    ours, its = pty.openpty()
+    seen = bytearray()
+
+    def look() -> None:
+        with suppress(OSError):  # nobody has the other end any more
+            while piece := os.read(ours, 4096):
+                seen.extend(piece)
+
+    watcher = threading.Thread(target=look)
+    try:
+        with subprocess.Popen(
+            line, env={**environment(), "TERM": "xterm", "COLUMNS": "80"}, stdout=subprocess.PIPE, stderr=its, text=True
+        ) as process:
+            os.close(its)
+            watcher.start()
+            try:
+                out, _ = process.communicate(timeout=50)
+            finally:
+                process.kill()
+        watcher.join()
+    finally:
+        os.close(ours)
+    return subprocess.CompletedProcess(line, process.returncode, out), seen.decode()
 
 
 class Terminal:

@@ -1,15 +1,12 @@
 """The verbs that move sagas: archive, copy."""
 
 import contextlib
-import os
-import pty
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
 from sagafsm import read_archive
+from tests.cli.conftest import on_a_terminal
 
 STUCK = {"id": "back", "bad": "no funds", "blocked": "mended"}
 ORDERS = [{"id": f"o-{n}"} for n in range(3)]
@@ -126,14 +123,16 @@ def test_stores_that_are_not_there(shop):
 
 
 def test_a_person_sees_how_far_it_is(shop):
-    main, second = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-m", "sagafsm.cli", "copy", A, B], stderr=second, stdout=subprocess.PIPE, timeout=50,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"}, check=True,
-    )  # fmt: skip
-    os.close(second)
-    shown = os.read(main, 100_000).decode()
-    os.close(main)
-    assert done.stdout.startswith(b"3 that have ended copied")
+    done, shown = on_a_terminal("copy", A, B)
+    assert done.returncode == 0
+    assert done.stdout.startswith("3 that have ended copied")
     assert "copying" in shown
     assert "4/4" in shown
+
+
+@pytest.mark.parametrize("other", ["--dry-run", "--keep", "--finished-only"])
+def test_what_only_counts_or_leaves_alone_frees_nothing(shop, other):
+    """``--undo --dry-run`` freed what had been moved: it was then at work in both stores."""
+    shop("copy", A, B)
+    assert "--undo frees what was moved" in shop.error("copy", A, B, "--undo", other, code=2)
+    assert "was moved to" in shop.error("show", "back", code=5)

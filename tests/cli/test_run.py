@@ -7,12 +7,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-SHOP = "tests.cli.shop"
-ROOT = Path(__file__).parents[2]
+from tests.acceptance.processes import until
+from tests.cli.conftest import SHOP, environment, on_a_terminal
+
+# A shell lets the jobs in its background ignore Ctrl-C, and their children too.
+IN_FRONT = """
+import signal
+from sagafsm.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
 
 
 def test_one_saga_per_line_and_a_summary(sagafsm):
@@ -124,16 +133,39 @@ def test_a_saga_that_waits_for_others_is_left_waiting(sagafsm):
         (f"{SHOP}:Base", "abstract"),
         ("raises", "raises cannot be imported: ValueError: at [import]"),
         ("lacks", "lacks cannot be imported: No module named 'not_installed'"),
+        ("leaves", "leaves cannot be imported: SystemExit: 0 ("),
+        ("leaves", "leaves.py, line 2)"),
     ],
 )
 def test_what_is_wrong_with_a_saga_is_said(sagafsm, target, complaint):
     (sagafsm.folder / "raises.py").write_text("raise ValueError('at [import]')")
     (sagafsm.folder / "lacks.py").write_text("import not_installed")
+    (sagafsm.folder / "leaves.py").write_text("import sys\nsys.exit(0)")  # all seemed well, and nothing was run
     assert complaint in sagafsm.error("run", target, "-i", sagafsm.file("i.jsonl", [{}]), code=2)
 
 
 def test_a_saga_can_be_named_by_its_own_name(sagafsm):
     sagafsm("run", f"{SHOP}:by_hand", "-i", sagafsm.file("i.jsonl", [1, "two", None]))
+
+
+def test_inputs_may_come_through_a_pipe(sagafsm):
+    """``-i <(zcat orders.gz)``: what can be read only once was refused, as an illegal seek."""
+    os.mkfifo(sagafsm.folder / "pipe")
+    writer = threading.Thread(target=(sagafsm.folder / "pipe").write_text, args=('{"id": "a"}\n{"id": "b"}\n',))
+    writer.start()
+    sagafsm("run", f"{SHOP}:Order", "-i", "pipe", "--id-field", "id")
+    writer.join()
+    assert sagafsm("ls", "--ids").stdout.split() == ["a", "b"]
+
+
+def test_an_error_while_sagas_run_is_not_taken_for_one_of_the_file(sagafsm, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sagafsm.cli.running._show", full)
+    result = sagafsm("run", f"{SHOP}:Order", "-i", sagafsm.file("orders.jsonl", [{}]), code=70)
+    assert "cannot be read" not in result.stderr
+    assert "No space left on device" in result.stderr
 
 
 def test_a_missing_file_is_said(sagafsm):
@@ -147,13 +179,13 @@ def test_an_interrupted_run_goes_on_where_it_was(sagafsm, how, code):
     """Ctrl-C while calls run: they end, the rest stays in the store, and the same command does the rest."""
     hold = str(sagafsm.folder / "go")
     inputs = sagafsm.file("orders.jsonl", [{"id": f"o-{n}", "hold": hold} for n in range(20)])
-    command = [sys.executable, "-m", "sagafsm.cli", "run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--json"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "stores")))}
+    words = ["run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--json", "--concurrency", "5"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*command, "--concurrency", "5"], env=environment, text=True, **pipes) as process:
+    with subprocess.Popen([sys.executable, "-c", IN_FRONT, *words], env=environment(), text=True, **pipes) as process:
         try:
-            while len(list(sagafsm.folder.glob("*.held"))) < 5:
-                assert process.poll() is None
+            held = sagafsm.folder.glob
+            until(lambda: len(list(held("*.held"))) == 5 or process.poll() is not None, "five calls run")
+            assert process.poll() is None
             process.send_signal(how)
             assert process.stderr is not None
             assert process.stderr.readline().startswith("stopping: ")
@@ -176,17 +208,7 @@ def test_an_interrupted_run_goes_on_where_it_was(sagafsm, how, code):
 
 def test_the_progress_is_shown_on_a_terminal_and_nowhere_else(sagafsm):
     inputs = sagafsm.file("orders.jsonl", [{"id": f"o-{n}"} for n in range(3)])
-    master, slave = os.openpty()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "stores"))), "TERM": "xterm"}
-    command = [sys.executable, "-m", "sagafsm.cli", "run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--json"]
-    try:
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=slave, text=True, timeout=30, check=False
-        )
-        os.close(slave)
-        shown = os.read(master, 65536).decode()
-    finally:
-        os.close(master)
+    done, shown = on_a_terminal("run", f"{SHOP}:Order", "-i", inputs, "--id-field", "id", "--json")
     assert done.returncode == 0
     assert "3/3" in shown
     assert json.loads(done.stdout)["outcomes"] == {"completed": 3}
@@ -214,7 +236,19 @@ def test_the_demo_is_run_with_what_was_asked_for(sagafsm):
     assert "6 orders: " in out
     assert "--seed 3 repeats it" in " ".join(out.split())
     assert sagafsm.json("stats", "--store", "sqlite:///kept/sagas.db")["total"] == 6
-    assert "is not empty" in " ".join(sagafsm("demo", "--keep", "kept", code=2).stdout.split())
+    assert "error: the demo could not be run: kept is not empty" in sagafsm.error("demo", "--keep", "kept", code=2)
+
+
+def test_a_store_that_cannot_be_reached_ends_the_demo_before_it_begins(sagafsm):
+    """The traceback of its job was printed."""
+    words = ("demo", "--store", "postgresql://ann:hun7ter2@127.0.0.1:1/db?timeout=1", "--keep", "kept")
+    said = sagafsm.error(*words, code=6)
+    assert said.startswith("error: ")
+    assert "127.0.0.1:1" in said
+    assert "hun7ter2" not in said
+    assert len(said.splitlines()) == 1
+    assert not list((sagafsm.folder / "kept").iterdir())
+    assert "no store for 'oracle://' is installed" in sagafsm.error("demo", "--store", "oracle://host", code=2)
 
 
 def test_the_demo_says_what_it_needs(sagafsm, monkeypatch):
