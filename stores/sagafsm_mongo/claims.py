@@ -4,6 +4,9 @@ What must stay true: each saga is taken by one conditional write to its document
 had; the write leaves the name of the call, and what the call is told it has taken is what carries that name. What is
 due is judged by the server's clock, read in the same call. The cost depends on how many sagas are taken, and on how
 many kinds and owners there are, not on how many sagas are in flight, asleep or finished.
+
+Leases lie in documents of their own and are looked at first. So a worker whose lease was over, and that beats again in
+that very moment, may still lose its sagas: as if they had been taken before. The raised fence keeps it from writing.
 """
 
 from __future__ import annotations

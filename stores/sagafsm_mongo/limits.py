@@ -20,7 +20,7 @@ from .leases import Leases
 
 ROUNDS = 30
 KEPT = 60.0  # seconds for which what is of no use any more is kept: it may well be used again
-FORGET_AT_ONCE = 500
+FORGET_EVERY = 100  # permits asked for; then up to twice as many are forgotten, so that they never pile up
 
 
 class Limits:
@@ -29,15 +29,27 @@ class Limits:
     def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
         self._leases = leases
-        self._forgotten_at = 0.0
+        self._asked = 0
 
     async def acquire(self, permits: Sequence[Permit]) -> list[float]:
-        """Per permit 0.0 (granted) or the seconds until asking again makes sense."""
+        """Per permit 0.0 (granted) or the seconds until asking again makes sense.
+
+        Raises StoreUnavailable where none was granted, OutcomeUnknown where some may have been.
+        """
+        self._asked += len(permits)
+        asked = self._asked if self._asked >= FORGET_EVERY else 0
+        self._asked -= asked
+        with self._database.one_call() as database:
+            return await Limits(database, self._leases)._acquire(permits, 2 * asked)
+
+    async def _acquire(self, permits: Sequence[Permit], forget: int) -> list[float]:
         waits = [CROWDED] * len(permits)
         leases, now = await self._leases.look()
         if now is None:
             return waits
         alive = {worker for worker, until in leases.items() if until > now}
+        if forget:
+            await self._forget(alive, now, forget)
         wanted: dict[str, list[int]] = {}
         for n, permit in enumerate(permits):
             if permit.worker_id in alive and type(permit.name) is str and type(permit.token) is str:
@@ -53,7 +65,6 @@ class Limits:
         for permits_left in wanted.values():  # so many ask at once that it is as good as full
             for n in permits_left:
                 waits[n] = CROWDED
-        await self._forget(alive, now)
         return waits
 
     async def _decide(
@@ -103,18 +114,16 @@ class Limits:
             "update", LIMITS, [{"q": {"held.token": {"$in": given}}, "u": update, "multi": True}]
         )
 
-    async def _forget(self, alive: Iterable[str], now: float) -> None:
-        """Now and then, delete limits of which nothing is held and whose rate is not filled."""
-        if now < self._forgotten_at + KEPT:
-            return
-        self._forgotten_at = now
-        old = await self._database.find(LIMITS, {"used_at": {"$lt": now - KEPT}}, limit=FORGET_AT_ONCE)
-        useless = [
-            {"q": {"_id": each["_id"], "version": each["version"]}, "limit": 1}
-            for each in old
-            if each.get("filled_until", 0.0) <= now and not any(hold["worker"] in alive for hold in each["held"])
-        ]
-        await self._database.write("delete", LIMITS, useless)
+    async def _forget(self, alive: Iterable[str], now: float, most: int) -> None:
+        """Delete limits that were not used lately, of which nothing is held, and whose rate is not filled."""
+        useless = {
+            "used_at": {"$lt": now - KEPT},
+            "held.worker": {"$nin": list(alive)},
+            "filled_until": {"$not": {"$gt": now}},
+        }
+        found = await self._database.find(LIMITS, useless, fields={"version": 1}, limit=most)
+        gone = [{"q": {"_id": each["_id"], "version": each["version"]}, "limit": 1} for each in found]
+        await self._database.write("delete", LIMITS, gone)
 
 
 def _granted(

@@ -76,8 +76,8 @@ class Purger:
         if left:
             stones = await self._database.find(SAGAS, {"_id": {"$in": left}, "left": True})
             await self._clear(stones)
-            if until is None:
-                await self._remove(stones)
+            # Not what another purge has put there meanwhile, whose ids stay taken.
+            await self._remove([stone for stone in stones if not int(stone["purged_until"])])
         return gone
 
     async def free(self, stones: Sequence[Document]) -> set[str]:

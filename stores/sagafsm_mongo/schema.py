@@ -12,7 +12,7 @@ from typing import Any
 
 from sagafsm.core.errors import SettingsError, StoreCorrupt, StoreTooNew, StoreUnavailable
 
-from .database import DEFINITIONS, EVENTS, LIMITS, META, SAGAS, SNAPSHOTS, WORKERS, Database
+from .database import LIMITS, META, SAGAS, Database
 
 VERSION = 1
 
@@ -45,7 +45,6 @@ INDEXES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     ),
     LIMITS: (_index("held", "held.token"), _index("used", "used_at")),
 }
-COLLECTIONS = (SAGAS, EVENTS, SNAPSHOTS, WORKERS, DEFINITIONS, LIMITS, META)
 
 
 async def bring_up_to_date(database: Database) -> None:

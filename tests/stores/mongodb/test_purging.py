@@ -5,6 +5,7 @@ import pytest
 from sagafsm.store import Committed, Exists, Snapshot
 from sagafsm.testing.appends import create, finish, follow
 from sagafsm.testing.conformance.base import commit, read, whole
+from sagafsm_mongo import MongoStore
 from tests.stores.mongodb.stumbling import Died, dying, meanwhile
 
 WRITES = 7
@@ -86,6 +87,23 @@ async def test_what_is_put_elsewhere_between_the_look_and_the_purge_goes_all_the
         assert await store.purge(2.0, keep_ids=keep) == 1
     assert rest(raw) == {"sagas": 1 if keep else 0, "saga_events": 0, "saga_snapshots": 0}
     assert await store.load(["s"]) == {}
+
+
+async def test_what_another_purge_has_put_there_meanwhile_stays(store, url, raw):
+    """Its ids are to stay taken; it was interrupted, and the first one cleared up after it."""
+    await ended(store, "s", seal=True)
+    other = MongoStore.from_url(url)
+    await other.setup()
+
+    async def purge():
+        with dying(other, 2, done=False), pytest.raises(Died):
+            await other._parts.purger.purge(2.0, 500, 3600.0, None)
+
+    with meanwhile(store, 1, purge):
+        assert await store.purge(2.0, keep_ids=0.0) == 0
+    await other.close()
+    assert await store.commit([create("s")]) == [Exists(same=True, purged=True)]
+    assert rest(raw) == {"sagas": 1, "saga_events": 0, "saga_snapshots": 0}
 
 
 async def test_many_purged_ids_are_forgotten_after_their_time(store, raw):
