@@ -39,6 +39,7 @@ class Hints:
         self._connection: Connection | None = None
         self._telling: asyncio.Task[None] | None = None
         self._more = False
+        self._closed = False
 
     # --- telling ---
 
@@ -87,21 +88,25 @@ class Hints:
             if connection is not None:
                 await shut(connection)
             raise
+        if self._closed:  # meanwhile: nobody would close this one
+            await shut(connection)
+            raise StoreUnavailable(f"{self._options.where} cannot tell of changes (the store is closed)")
         self._connection = connection
 
     async def wait(self, seconds: float) -> bool:
         """Whether another store has written, within so many seconds."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             await self.listen()
             return True
         deadline = asyncio.get_running_loop().time() + seconds
         try:
             while (left := deadline - asyncio.get_running_loop().time()) > 0:
-                message: Any = await self._connection.read_response(timeout=left, disconnect_on_error=False)
+                message: Any = await connection.read_response(timeout=left, disconnect_on_error=False)
                 if message is not None and message[-1] != self._name:
                     return True
         except (RedisError, OSError):
-            await shut(self._connection)
+            await shut(connection)
             self._connection = None
             await self.listen()
             return True
@@ -109,6 +114,7 @@ class Hints:
 
     async def close(self) -> None:
         """Tell what was not yet told, then stop."""
+        self._closed = True
         if self._telling is not None:
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)

@@ -1,7 +1,7 @@
 """One server: reached when it is first needed, and again after its connection was lost.
 
-What must stay true: while a connection is being made, everybody waits for that one; a call that could not be sent was
-not sent.
+What must stay true: while a connection is being made, everybody who needs it waits for that one, and no longer: where
+it cannot be made, all of them are told at once. A call that could not be sent was not sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Node:
         self._make = make
         self._seconds = seconds
         self._channels: dict[str, Channel] = {}
-        self._connecting = asyncio.Lock()
+        self._connecting: dict[str, asyncio.Task[Channel]] = {}
         self._closed = False
         self._times = 0
 
@@ -50,14 +50,24 @@ class Node:
         return self._make()
 
     async def _connect(self, lane: str) -> Channel:
-        async with self._connecting:
-            if self._closed:
-                raise NotSent from ConnectionError("the store is closed")
-            channel = self._channels.get(lane)
-            if channel is None or channel.closed:
-                channel = self._channels[lane] = await Channel.open(self._make, self._seconds)
-                self._times += lane == ""
+        if self._closed:
+            raise NotSent from ConnectionError("the store is closed")
+        connecting = self._connecting.get(lane)
+        if connecting is None:
+            connecting = asyncio.get_running_loop().create_task(self._open(lane), name="sagafsm redis connects")
+            self._connecting[lane] = connecting
+        try:
+            return await asyncio.shield(connecting)
+        except NotSent as exc:
+            raise NotSent from exc.__cause__
+
+    async def _open(self, lane: str) -> Channel:
+        try:
+            channel = self._channels[lane] = await Channel.open(self._make, self._seconds)
+            self._times += lane == ""
             return channel
+        finally:
+            del self._connecting[lane]
 
     async def hang_up(self) -> None:
         """End its connections: what answers under this address now may be another server."""
@@ -68,5 +78,5 @@ class Node:
     async def close(self) -> None:
         """End its connections for good."""
         self._closed = True
-        async with self._connecting:
-            await self.hang_up()
+        await asyncio.gather(*self._connecting.values(), return_exceptions=True)
+        await self.hang_up()

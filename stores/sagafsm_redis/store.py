@@ -96,8 +96,8 @@ class RedisStore:
                 layout = await open_layout(router, self.options, migrate=migrate)
                 opened = _Opened(self.options, topology, router, layout)
                 if self._hears:
-                    await opened.hints.listen()
                     await tell_what_may_be_lost(self.options, topology)
+                    await opened.hints.listen()
             except BaseException:
                 await topology.close()
                 raise

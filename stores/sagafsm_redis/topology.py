@@ -29,6 +29,7 @@ class Topology:
         self._nodes: dict[Address, Node] = {}
         self._slots: dict[int, Address] = {}
         self._doubtful = options.cluster
+        self._told_by: Address | None = None
 
     def node_at(self, address: Address) -> Node:
         """The server at an address."""
@@ -76,10 +77,10 @@ class Topology:
             await node.close()
 
     async def _ask(self) -> None:
-        """Ask the first server that answers."""
+        """Ask the first server that answers, and first the one that did so last: one that is away takes its time."""
         problem: Exception = NotSent()
-        known = dict.fromkeys((*self._slots.values(), *self._options.addresses))
-        for address in known:
+        before = () if self._told_by is None else (self._told_by,)
+        for address in dict.fromkeys((*before, *self._slots.values(), *self._options.addresses)):
             try:
                 (answer,) = await self.node_at(address).call([SLOTS], 1)
             except (NotSent, Lost) as exc:
@@ -89,6 +90,7 @@ class Topology:
                 problem = answer
                 continue
             self._slots = _read(answer, address)
+            self._told_by = address
             self._doubtful = False
             return
         raise NotSent from (problem.__cause__ or problem)

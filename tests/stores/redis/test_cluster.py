@@ -131,6 +131,23 @@ async def test_what_was_written_before_the_cluster_could_no_longer_be_asked_is_i
     assert versions == {3}
 
 
+async def test_a_server_that_is_away_is_not_asked_each_time_where_the_slots_are(cluster_store, monkeypatch):
+    """The one with the first slot was asked first, and everybody waited until it had not answered."""
+    topology, asked = cluster_store._store.topology, []
+    first = (await topology.masters())[0]
+
+    async def away(data, answers, **options):
+        asked.append(data)
+        raise NotSent from TimeoutError()
+
+    monkeypatch.setattr(first, "call", away)
+    topology._told_by = None
+    for _ in range(5):
+        topology.doubt()
+        assert len(await topology.masters()) == 3
+    assert len(asked) == 1
+
+
 async def test_a_worker_without_a_lease_in_some_partition_claims_nothing(cluster_store):
     """Its lease may have been lost with a master that died: then others may take what it owns there."""
     store = cluster_store._store

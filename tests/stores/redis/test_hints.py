@@ -3,8 +3,10 @@
 import asyncio
 import time
 
+import pytest
 import redis
 
+from sagafsm.core.errors import StoreUnavailable
 from sagafsm.store import Committed
 from sagafsm.testing.appends import create, events, follow, steady
 from sagafsm_redis.hints import PAUSE
@@ -70,3 +72,18 @@ async def test_a_hint_that_cannot_be_sent_harms_no_write(own, raw):
         await asyncio.sleep(0)
     record = (await own.load(["s0"]))["s0"].record
     assert await own.commit([follow(record)]) == [Committed(3)]
+
+
+async def test_whoever_waits_while_the_store_is_closed_leaves_no_connection_behind(own, raw):
+    """It took the end of its connection for a loss, and made another."""
+    second = beside(own)
+    await second.setup()
+    before = len(raw.client_list(_type="pubsub"))
+    waiting = asyncio.ensure_future(second.wait_for_change(30.0))
+    await asyncio.sleep(0)
+    await second.close()
+    with pytest.raises(StoreUnavailable, match="the store is closed"):
+        await waiting
+    async with asyncio.timeout(10):
+        while len(raw.client_list(_type="pubsub")) != before - 1:  # noqa: ASYNC110 - it notices when it does
+            await asyncio.sleep(0.01)

@@ -14,8 +14,11 @@ from sagafsm.testing.appends import create, follow
 from sagafsm.testing.conformance.network import NetworkConformance
 from sagafsm.testing.proxy import Proxy, Trouble
 from sagafsm_redis import RedisStore
+from sagafsm_redis.errors import NotSent
 from sagafsm_redis.keys import Partitions
+from sagafsm_redis.node import Node
 from sagafsm_redis.options import Address, Options
+from sagafsm_redis.packing import pack
 from sagafsm_redis.router import Router, command
 from sagafsm_redis.scripts import LOOK
 from sagafsm_redis.topology import Topology
@@ -178,6 +181,30 @@ async def test_what_was_taken_is_handed_out_although_the_look_afterwards_fails(s
         claim = await second.claim("w", ["Order@1"], limit=5)
         assert strike.struck
         assert ([saga.record.saga_id for saga in claim.sagas], claim.next_due) == (["s"], 0.0)
+
+
+async def test_all_who_need_a_connection_wait_for_the_same_one_and_no_longer():
+    """Each tried for itself, one after the other: the last of ten waited ten times as long as it was to."""
+    met: list[asyncio.StreamWriter] = []
+
+    async def say_nothing(reader, writer):
+        met.append(writer)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    node = Node("silent", Options.from_url("redis://127.0.0.1").connection_to(address), 0.1)
+    ping = pack("PING")
+    outcomes = await asyncio.gather(*(node.call([ping], 1) for _ in range(10)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [NotSent] * 10
+    assert {type(outcome.__cause__) for outcome in outcomes} == {TimeoutError}
+    assert len(met) == 1
+    with pytest.raises(NotSent):
+        await node.call([ping], 1)
+    assert len(met) == 2  # the next one tries again
+    await node.close()
+    server.close()
 
 
 async def test_an_append_whose_reply_was_lost_is_found_in_the_log(store, url):
