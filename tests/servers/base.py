@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ from .install import program
 HOST = "127.0.0.1"
 PATIENCE = 30.0  # seconds for a start or a stop: far more than it takes, because the machine may be busy
 ATTEMPTS = 3  # another process can take a free port before the server does
+LOWEST_PORT = 10_000  # below are those of services that people run
+PORTS_OF_CONNECTIONS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # Ends the server's group when the pipe to this process breaks, that is, however this process ends; then removes the
 # folder, as often as the last of what the server started (PostgreSQL's are in groups of their own) still writes to it.
 GUARD = """read -r _; kill -s KILL -- "-$1"
@@ -63,7 +66,7 @@ class Server(ABC):
 
     def __init__(self) -> None:
         self.find()
-        self.port = free_port()
+        self.take_ports()
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         # In /tmp, not in pytest's folder: that one is closed to other accounts, and too long for a socket's path.
@@ -89,6 +92,10 @@ class Server(ABC):
     def prepare(self) -> None:  # noqa: B027 - most servers need nothing
         """Make what it needs in ``self.folder`` before it is first started."""
 
+    def take_ports(self) -> None:
+        """Choose where it listens; called again where something else was quicker."""
+        self.port = free_port()
+
     def ready(self) -> bool:
         """Whether it answers; asked until it does."""
         with socket.create_connection((HOST, self.port), timeout=1):
@@ -112,7 +119,7 @@ class Server(ABC):
         fresh = not self.log
         for attempt in range(ATTEMPTS):
             if attempt and fresh:
-                self.port = free_port()
+                self.take_ports()
             self._launch()
             if self._came_up():
                 return self
@@ -275,10 +282,24 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nothing uses now.
+
+    None of those that the system gives to connections: a server that is killed would not get it back while one of them
+    has it.
+    """
+    for _ in range(100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, random.SystemRandom().randrange(LOWEST_PORT, _lowest_of_connections())))
+            return int(probe.getsockname()[1])
+    raise AssertionError("there is no free port on the loopback interface")
+
+
+def _lowest_of_connections() -> int:
+    """The first of the ports that the system gives to connections; where it does not tell, that of IANA."""
+    try:
+        return max(int(PORTS_OF_CONNECTIONS.read_text().split()[0]), LOWEST_PORT + 1000)
+    except OSError:
+        return 49152
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -34,8 +34,8 @@ class Member(Redis):
         ),
     )
 
-    def __init__(self) -> None:
-        super().__init__()
+    def take_ports(self) -> None:
+        super().take_ports()
         self.bus = free_port()
 
     def command(self) -> Sequence[str]:
@@ -48,8 +48,14 @@ class RedisCluster:
     name = "redis_cluster"
 
     def __init__(self) -> None:
-        self.members: list[Member] = [Member() for _ in range(SIZE)]
+        self.members: list[Member] = []
         self._stack = ExitStack()
+        try:
+            for _ in range(SIZE):
+                self.members.append(Member())
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> str:

@@ -20,6 +20,9 @@ class RedisTLS(Redis):
     def __init__(self) -> None:
         self._openssl = program("openssl", packages=("openssl",))
         super().__init__()
+
+    def take_ports(self) -> None:
+        super().take_ports()
         self.tls_port = free_port()
 
     @property
