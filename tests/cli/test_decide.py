@@ -189,3 +189,37 @@ def test_the_code_can_be_named_in_many_ways(shop, name):
     shop("retry", "back", *WHY)
     result = shop("doctor", "--app", f"{SHOP}{name}", code=1)
     assert ("which your code does not have" in result.stdout) == bool(code)
+
+
+OTHER_STEPS = """
+from sagafsm import Saga, wait_for
+
+class Approval(Saga[dict]):
+    consent = wait_for("consent")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "complaint"),
+    [
+        (f"{SHOP}:BY_HAND", "is of Approval version 1, which this code does not have; name the module that has it"),
+        ("other_steps", "was started with other steps of Approval version 1 than this code has"),
+    ],
+)
+def test_code_that_cannot_run_the_saga_is_refused_and_nothing_is_decided(asks, monkeypatch, module, complaint):
+    """The command waited for ever, for a process that has the code."""
+    monkeypatch.syspath_prepend(str(asks.folder))
+    (asks.folder / "other_steps.py").write_text(OTHER_STEPS)
+    before = asks.json("history", "asks")
+    for verb in (("resume", "asks"), ("abort", "asks", *WHY)):
+        assert complaint in asks.error(*verb, "--app", module, code=2)
+    assert asks.json("history", "asks") == before
+
+
+def test_a_batch_does_not_wait_for_sagas_that_were_started_with_other_steps(asks, monkeypatch):
+    monkeypatch.syspath_prepend(str(asks.folder))
+    (asks.folder / "other_steps.py").write_text(OTHER_STEPS)
+    inputs = asks.file("inputs.jsonl", [{"id": "asks"}])
+    told = asks.json("run", "other_steps:Approval", "-i", inputs, "--id-field", "id", code=5)
+    assert told["outcomes"] == {"refused": 1}
+    assert "other steps of Approval version 1" in told["not_completed"][0]["error"]

@@ -1,13 +1,17 @@
 """``check``, ``check-compat``, ``export-test``: proofs on the command line."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
+from sagafsm.cli.proving import merged
+
 from .conftest import SHOP
 
+NAMES = ("test_step_1", "test_step_1", "test_a", "test_a", "test_a_2", "test_a")
 ONE = """
 from sagafsm import SagaDefinition, Step, WaitFor
 
@@ -113,6 +117,16 @@ def test_the_ways_are_written_as_tests_that_run(sagafsm, module):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
+
+
+def test_no_test_of_a_file_has_the_name_of_another():
+    """Of two ways to get stuck in ``step_1`` only the last was tested: numbers at the end of a name were overlooked."""
+    sources = [f"from shop import Shop\n\n\ndef {name}() -> None:\n    assert Shop\n" for name in NAMES]
+    text = merged(sources)
+    assert re.findall(r"def (\w+)\(", text) == [
+        "test_step_1", "test_step_1_2", "test_a", "test_a_2", "test_a_2_2", "test_a_3",
+    ]  # fmt: skip
+    assert text.count("from shop import Shop") == 1
 
 
 @pytest.mark.parametrize(
