@@ -54,6 +54,11 @@ class FileLock:
                         f"{self.path} stayed locked by another process for {self._timeout:g} s; nothing was written; "
                         "end the one that holds it, or wait longer with '?timeout=SECONDS'"
                     ) from exc
+            except OSError as exc:
+                raise StoreUnavailable(
+                    f"{self.path} cannot be locked ({exc.strerror}); nothing was written; use a file system that knows "
+                    "locks, or '?journal_mode=DELETE'"
+                ) from exc
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -1,6 +1,7 @@
 """What goes wrong with a file is told by our errors, and nothing of it is lost or half written."""
 
 import asyncio
+import errno
 import os
 import resource
 import sqlite3
@@ -67,6 +68,21 @@ async def test_a_lock_file_that_stays_locked_is_unavailable(store, path):
     with lock, pytest.raises(StoreUnavailable, match="stayed locked by another process"):
         await store.commit([create("s")])
     lock.close()
+    assert await store.commit([create("s")]) == [Committed(2)]
+
+
+async def test_a_file_system_without_locks_is_told_as_an_error_of_ours(store, monkeypatch):
+    """The system's own error came out of a commit."""
+
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if store._lock is None:
+        pytest.skip("this SQLite needs no lock of ours")
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", refuse)
+        with pytest.raises(StoreUnavailable, match=r"cannot be locked .*; nothing was written"):
+            await store.commit([create("s")])
     assert await store.commit([create("s")]) == [Committed(2)]
 
 
