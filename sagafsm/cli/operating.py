@@ -230,6 +230,11 @@ def _tell(saga: SagaInstance, changed: bool, *, json: bool, ran: bool) -> None:
 
 # --- messages ---
 
+REFUSALS = {
+    "late": "nothing was changed: the step, or the saga, has moved on; `sagafsm show ID` tells how far",
+    "unexpected": "nothing was changed: no step of this saga waits for that; `sagafsm diagram --saga ID` shows its steps",
+}
+
 
 def signal(
     saga_id: options.SagaId,
@@ -312,12 +317,13 @@ def _value(text: str | None) -> Any:
 
 def _deliver(store: str | None, send: Callable[[Orchestrator], Awaitable[Delivery]], json: bool) -> None:
     from .opening import Place, with_store
-    from .output import print_json
+    from .output import print_json, say
 
-    delivery = with_store(Place.of(store), send)
+    delivery = with_store(Place.of(store), send).value
     if json:
-        print_json({"delivery": delivery.value})
+        print_json({"delivery": delivery})
     else:
-        typer.echo(delivery.value)
-    if delivery.value in ("late", "unexpected"):
+        typer.echo(delivery)
+    if delivery in REFUSALS:
+        say(REFUSALS[delivery])
         raise typer.Exit(Exit.REFUSED)

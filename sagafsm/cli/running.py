@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from ..core.errors import InvalidInput, StoreError
+from ..core.errors import InvalidInput, StoreError, StoreUnavailable
 from . import options
 from .exits import Exit
 
@@ -53,15 +53,19 @@ def demo(
     except ModuleNotFoundError as exc:
         raise InvalidInput(f"the demo needs {exc.name}: pip install 'sagafsm[demo]'") from exc
 
-    code = run_demo(
-        seed=seed,
-        orders=orders,
-        store=store,
-        keep=keep,
-        fail_rate=fail_rate,
-        concurrency=concurrency,
-        kill=kill,
-    )
+    try:
+        code = run_demo(
+            seed=seed,
+            orders=orders,
+            store=store,
+            keep=keep,
+            fail_rate=fail_rate,
+            concurrency=concurrency,
+            kill=kill,
+        )
+    except StoreUnavailable as exc:
+        exc.add_note("Is --store right, and does its server run? Without --store the demo makes a file of its own.")
+        raise
     raise typer.Exit(code)
 
 
