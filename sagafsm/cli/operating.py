@@ -232,7 +232,7 @@ def _tell(saga: SagaInstance, changed: bool, *, json: bool, ran: bool) -> None:
 
 REFUSALS = {
     "late": "nothing was changed: the step, or the saga, has moved on; `sagafsm show ID` tells how far",
-    "unexpected": "nothing was changed: no step of this saga waits for that; `sagafsm diagram --saga ID` shows its steps",
+    "unexpected": "nothing was changed: no step of it waits for that; `sagafsm diagram --saga ID` shows its steps",
 }
 
 

@@ -141,7 +141,7 @@ def test_a_stuck_sub_saga_is_mended_by_way_of_its_parent(sagafsm):
 def test_a_signal_is_delivered_once(asks):
     assert asks.json("signal", "asks", "approval", '{"by": "ann"}', "--message-id", "m1") == {"delivery": "accepted"}
     assert asks("signal", "asks", "approval", "--message-id", "m1").stdout == "duplicate\n"
-    assert "no step of this saga waits for that" in asks("signal", "asks", "no-such-signal", code=5).stderr
+    assert "no step of it waits for that" in asks("signal", "asks", "no-such-signal", code=5).stderr
     assert asks.json("resume", "asks", "--app", SHOP)["results"]["file"] == {"by": "ann"}
     assert asks("signal", "asks", "approval", code=5).stdout == "late\n"
 
