@@ -149,7 +149,7 @@ async def test_replication_that_nobody_waits_for_is_named(own_server, replica):
 
 async def test_a_claim_counts_once_the_replica_has_it(own_server, replica):
     """A replica that takes over would give out the same fence once more."""
-    store = fresh(own_server.url, prefix="", wait=1, wait_timeout=0.2)
+    store = fresh(own_server.url, prefix="", wait=1, wait_timeout=1)
     await store.setup()
     await store.commit([create("s", due_at=1.0), create("t", due_at=1.0)])
     await store.heartbeat("w", 60)
@@ -170,7 +170,7 @@ async def test_a_claim_counts_once_the_replica_has_it(own_server, replica):
 
 
 async def test_an_append_that_no_replica_has_is_in_doubt_until_one_has_it(own_server, replica):
-    store = fresh(own_server.url, prefix="", wait=1, wait_timeout=0.1)
+    store = fresh(own_server.url, prefix="", wait=1, wait_timeout=0.5)
     await store.setup()
     await store.commit([create("s")])
     append = follow((await store.load(["s"]))["s"].record)
