@@ -48,7 +48,10 @@ def demo(
 
     Public function: sagafsm.demo.demo.run_demo.
     """
+    from .output import complain
+
     try:
+        from ..demo.children import ChildFailed
         from ..demo.demo import run_demo
     except ModuleNotFoundError as exc:
         raise InvalidInput(f"the demo needs {exc.name}: pip install 'sagafsm[demo]'") from exc
@@ -66,6 +69,9 @@ def demo(
     except StoreUnavailable as exc:
         exc.add_note("Is --store right, and does its server run? Without --store the demo makes a file of its own.")
         raise
+    except ChildFailed as exc:
+        complain(RuntimeError(f"the demo came to no end: {exc}"))
+        raise typer.Exit(Exit.FAILED) from exc
     raise typer.Exit(code)
 
 

@@ -85,8 +85,8 @@ def run_demo(
 
     ``seed`` repeats the faults. ``store`` is a URL (default: a SQLite file in the demo's folder). ``keep`` names an
     empty folder for the books, the store and the logs, to be looked at afterwards; without it they are thrown away.
-    ``fail_rate`` is the share of calls that go wrong, at most 0.5. Raises InvalidInput where it cannot be run, and
-    SettingsError or StoreError where its store cannot be used.
+    ``fail_rate`` is the share of calls that go wrong, at most 0.5. Raises InvalidInput where it cannot be run,
+    SettingsError or StoreError where its store cannot be used, and ChildFailed where one of its processes fails.
     """
     console = console or Console()
     began = time.monotonic()
@@ -96,7 +96,7 @@ def run_demo(
             settings = _settings(folder, seed, orders, store, fail_rate, concurrency, kill=kill)
             with bar(console, settings.orders) as advance:
                 result = conduct(settings, advance)
-        except (ValueError, OSError, ChildFailed) as exc:
+        except (ValueError, OSError) as exc:
             raise InvalidInput(f"the demo could not be run: {exc}") from exc
         code = conclude(console, result, time.monotonic() - began)
         if keep is not None:

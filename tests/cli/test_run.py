@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sagafsm.demo.children import ChildFailed
 from tests.acceptance.processes import until
 from tests.cli.conftest import SHOP, environment, on_a_terminal
 
@@ -251,6 +252,16 @@ def test_a_store_that_cannot_be_reached_ends_the_demo_before_it_begins(sagafsm):
     ]
     assert not list((sagafsm.folder / "kept").iterdir())
     assert "no store for 'oracle://' is installed" in sagafsm.error("demo", "--store", "oracle://host", code=2)
+
+
+def test_a_demo_that_comes_to_no_end_is_a_problem_and_no_wrong_usage(sagafsm, monkeypatch):
+    def fails(**_: object) -> int:
+        raise ChildFailed("the job ended. Its last words:\nno answer from redis://:hun7ter2@host")
+
+    monkeypatch.setattr("sagafsm.demo.demo.run_demo", fails)
+    said = sagafsm.error("demo", code=1)
+    assert said.startswith("error: the demo came to no end: the job ended. Its last words:\n")
+    assert "hun7ter2" not in said
 
 
 def test_the_demo_says_what_it_needs(sagafsm, monkeypatch):
