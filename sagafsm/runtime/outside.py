@@ -131,7 +131,10 @@ async def definition_for(engine: Engine, progress: Progress) -> SagaDefinition:
             f"saga {progress.saga_id} needs the definition {progress.kind}, "
             "which neither this process nor the store has"
         )
-    return definition_from_shape(msgspec.json.decode(shapes[progress.kind]))
+    try:
+        return definition_from_shape(msgspec.json.decode(shapes[progress.kind]))
+    except Exception as exc:  # no JSON, something missing in it, or something that only a newer version knows
+        raise StoreCorrupt(f"the definition {progress.kind}, as the store remembers it, cannot be read: {exc}") from exc
 
 
 async def park_unreadable(engine: Engine, record: Record, problem: StoreError) -> bool:

@@ -293,6 +293,8 @@ class Permits:
         permits = [wish.permit for wish in wishes if wish.permit is not None]
         try:
             waits = await self._store.acquire(permits)
+            if len(waits) != len(permits):
+                raise StoreError(f"it answered {len(waits)} of {len(permits)} requests")
         except Exception as exc:  # whatever it is, nothing begins and everybody asks again
             LOGGER.warning(
                 "the store cannot be asked for permits, next try in %.0f s: %s", TROUBLE, exc, exc_info=_bug(exc)

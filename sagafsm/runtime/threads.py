@@ -25,7 +25,8 @@ class DaemonThreads(Executor):
         self._limit = limit
         self._name = name
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._free = threading.Semaphore(0)  # threads without a job
+        self._free = 0  # threads without a job
+        self._queued = 0  # jobs that wait for one of them
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -38,13 +39,18 @@ class DaemonThreads(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError("these threads were shut down")
-            if not self._free.acquire(blocking=False) and len(self._threads) < self._limit:
-                self._add_thread()
+            if self._free:
+                self._free -= 1
+            elif not self._add_thread():
+                self._queued += 1
             future: Future[T] = Future()
             self._jobs.put((future, lambda: fn(*args, **kwargs)))
             return future
 
-    def _add_thread(self) -> None:
+    def _add_thread(self) -> bool:
+        """Start a thread for the next job, if there may be one more; whether there was."""
+        if len(self._threads) >= self._limit:
+            return False
         name = f"{self._name}-{len(self._threads) + 1}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         try:
@@ -52,8 +58,9 @@ class DaemonThreads(Executor):
         except RuntimeError:  # the system gives us no more of them
             if not self._threads:
                 raise
-            return  # one of those that we have will do it
+            return False  # one of those that we have will do it
         self._threads.append(thread)
+        return True
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -67,7 +74,11 @@ class DaemonThreads(Executor):
                     future.set_result(result)
                     del result
             del job, future, call  # else they would stay in memory until the next job comes
-            self._free.release()
+            with self._lock:
+                if self._queued:
+                    self._queued -= 1  # the next job is there already
+                else:
+                    self._free += 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more jobs; what runs goes on. ``cancel_futures``: what waits for a thread is not begun."""

@@ -336,16 +336,21 @@ async def test_a_store_that_cannot_be_asked_grants_nothing(world, caplog):
     assert len(caplog.records) < 15
 
 
-async def test_a_permit_whose_answer_was_lost_is_held_once(world, caplog):
+@pytest.mark.parametrize("answered", ["nothing", "too little"])
+async def test_a_permit_whose_answer_was_lost_is_held_once(world, caplog, answered):
+    """Whoever asked after an answer that was too short waited for ever."""
+
     class Forgetful(Asked):
         lost = 0
 
         async def acquire(self, permits):
             waits = await super().acquire(permits)
-            if self.lost < 3:
-                self.lost += 1
-                raise OutcomeUnknown("the answer was lost")
-            return waits
+            self.lost += 1
+            if self.lost > 3:
+                return waits
+            if answered == "too little":
+                return waits[1:]
+            raise OutcomeUnknown("the answer was lost")
 
     work = Work(world)
     definition = one_step(work.action(), limit=Limit(concurrency=2))

@@ -30,6 +30,10 @@ class Until:
             self.seen.set()
 
 
+def no_more(thread):
+    raise RuntimeError("can't start new thread")
+
+
 def orchestrator_of(*sagas, **options):
     return Orchestrator(MemoryStore(), sagas=sagas, poll_interval=0.05, **options)
 
@@ -186,15 +190,11 @@ async def test_a_plain_function_that_raises_stop_iteration_has_failed_like_any_o
 
 
 async def test_where_no_thread_can_be_started_nothing_is_run_later_that_was_said_to_have_failed(monkeypatch):
-    calls, started = [], threading.Thread.start
-
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
-
+    calls = []
     threads = DaemonThreads(2, "few")
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse)
+            patch.setattr(threading.Thread, "start", no_more)
             with pytest.raises(RuntimeError, match="can't start new thread"):
                 threads.submit(calls.append, "refused")
         assert threads.submit(calls.append, "first").result(10) is None
@@ -202,15 +202,32 @@ async def test_where_no_thread_can_be_started_nothing_is_run_later_that_was_said
         blocked = threads.submit(lambda: (inside.set(), release.wait(10)))
         assert inside.wait(10)
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse)
+            patch.setattr(threading.Thread, "start", no_more)
             queued = threads.submit(calls.append, "second")  # the one thread that there is will do it
+        other = threads.submit(calls.append, "third")  # a second one can be started again, and does both
+        assert (queued.result(10), other.result(10)) == (None, None)
         release.set()
-        assert queued.result(10) is None
         assert blocked.result(10)
     finally:
         threads.shutdown()
-    assert calls == ["first", "second"]
-    assert threading.Thread.start is started
+    assert calls == ["first", "second", "third"]
+
+
+async def test_a_job_that_had_to_wait_once_does_not_make_later_ones_wait():
+    """The thread that took it up counted as free."""
+    threads, gates = DaemonThreads(3, "few"), [threading.Event() for _ in range(2)]
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            first = threads.submit(gates[0].wait, 10)
+            patch.setattr(threading.Thread, "start", no_more)
+            second = threads.submit(gates[1].wait, 10)  # waits for the first
+        gates[0].set()
+        assert first.result(10)
+        assert threads.submit(str, 3).result(10) == "3"  # in a thread of its own: the other one has the second job
+        gates[1].set()
+        assert second.result(10)
+    finally:
+        threads.shutdown()
 
 
 async def test_leaving_does_not_wait_for_a_thread_for_ever():

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from sagafsm import DefinitionError, Saga, SagaConflict, SagaDefinition, Sleep, Step, sleep, step
+from sagafsm import DefinitionError, Saga, SagaConflict, SagaDefinition, Sleep, Step, StoreCorrupt, sleep, step
 from tests.runtime.steps import undo
 from tests.runtime.world import state_of
 
@@ -93,6 +93,16 @@ async def test_a_process_without_the_definition_can_look_and_operate(world, did)
         await operator.resume("s-1")
         async with world.orchestrator(definition) as worker:
             assert state_of(await worker.wait("s-1")) == "failed aborted"
+
+
+@pytest.mark.parametrize("shape", [b"no JSON", b"[]", b'{"name": "order"}'])
+async def test_a_definition_that_the_store_no_longer_remembers_well_is_said(world, did, shape):
+    definition = version(did, 1, "a")
+    await begun(world, definition, "s-1")
+    world.store._definitions[definition.kind] = shape
+    async with world.orchestrator(worker=False) as operator:
+        with pytest.raises(StoreCorrupt, match=r"the definition order@1#.* as the store remembers it, cannot be read"):
+            await operator.abort("s-1", "not wanted")
 
 
 async def test_the_same_id_with_another_version_is_another_saga(world, did):
