@@ -15,6 +15,7 @@ from ..core.events import NULL, Failure
 from ..core.instance import SagaInstance
 from ..store import check_id
 from .invoke import failure_of
+from .logs import LOGGER
 from .outside import read, tell, unpark
 from .session import Session
 
@@ -58,7 +59,10 @@ class Operating(Session):
         stored = await read(engine, check_id(saga_id))
         if stored.record.problem is not None:
             engine.progress_of(stored)  # still unreadable: the error says why
-            await unpark(engine, stored.record)
+            if not await unpark(engine, stored.record):
+                return await self.retry(saga_id, actor=actor, reason=reason)
+            # What is wrong with its log may not be mended by adding to it.
+            LOGGER.warning("saga %s was set aside and goes on; %s says: %s", saga_id, asked.actor, asked.reason)
             return await self._reader.get(saga_id)
         progress = engine.progress_of(stored)
         if progress.stuck and progress.stuck_child is not None:

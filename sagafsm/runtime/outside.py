@@ -143,11 +143,15 @@ async def park_unreadable(engine: Engine, record: Record, problem: StoreError) -
     return isinstance(await engine.journal.commit(append), (Committed, Duplicate))
 
 
-async def unpark(engine: Engine, record: Record) -> None:
-    """A saga that could not be read can be read now: let it go on."""
+async def unpark(engine: Engine, record: Record) -> bool:
+    """A saga that was set aside can be read: let it go on; false: somebody wrote to it meanwhile."""
     now = await engine.store.now()
-    await engine.journal.commit(_record_only(engine, record, stuck=False, due_at=now, problem=None))
+    append = _record_only(engine, record, stuck=False, due_at=now, problem=None)
+    result = await engine.journal.commit(append)
+    if isinstance(result, Refused):
+        raise StoreError(f"saga {record.saga_id}: the store refuses to let it go on: {result.reason}")
     engine.wake_at(now)
+    return isinstance(result, Committed)
 
 
 def _record_only(engine: Engine, record: Record, *, stuck: bool, due_at: float | None, problem: str | None) -> Append:

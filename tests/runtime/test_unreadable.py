@@ -6,10 +6,10 @@ import logging
 import attrs
 import pytest
 
-from sagafsm import SagaDefinition, Settings, Sleep, Step, StoreCorrupt, StoreTooNew
+from sagafsm import SagaDefinition, Settings, Sleep, Step, StoreCorrupt, StoreTooNew, WaitFor
 from sagafsm.store import Snapshot, StoredEvent
 from tests.runtime.steps import undo
-from tests.runtime.world import state_of
+from tests.runtime.world import Around, state_of
 
 
 @pytest.fixture
@@ -126,6 +126,34 @@ async def test_a_saga_that_was_set_aside_is_told_things_and_stays_there_until_a_
             await orchestrator.retry("bad", actor="eve", reason="mended")
             assert state_of(await orchestrator.wait("bad", timeout=200)) == "completed"
         assert (await orchestrator.get("bad")).problem is None
+
+
+async def test_a_retry_of_what_was_set_aside_counts_also_where_somebody_writes_at_that_moment(world, did, saga, caplog):
+    """It did nothing then, and said nothing. Who it was stands in no event, so it is logged."""
+
+    class Meddled(Around):
+        meddles = False
+
+        async def now(self):
+            if self.meddles:
+                self.meddles = False
+                await operator.signal("bad", "go")
+            return await self.inner.now()
+
+    waits = SagaDefinition(name="waits", steps=[Sleep("nap", 100), WaitFor("go", signal="go")])
+    store = Meddled(world.store)
+    async with world.orchestrator(waits, worker=False) as operator:
+        await operator.start(waits, saga_id="bad")
+        await operator.resume_all()
+        old = damage(world, "bad", data=b"?")
+        async with world.orchestrator(waits, store=store) as orchestrator:
+            await asyncio.sleep(200)
+            world.store._sagas["bad"].events[1] = old
+            store.meddles = True
+            assert not (await orchestrator.retry("bad", actor="eve", reason="mended")).stuck
+            assert not store.meddles
+            assert state_of(await orchestrator.wait("bad", timeout=200)) == "completed"
+    assert "saga bad was set aside and goes on; eve says: mended" in caplog.text
 
 
 async def test_a_thousand_bad_sagas_do_not_starve_the_good_one(world, did, saga):
