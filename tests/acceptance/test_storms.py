@@ -27,7 +27,7 @@ from .worker import start_worker
 
 T = TypeVar("T")
 
-SAGAS = 120
+SAGAS = 200
 LEASE = 2.0
 FROZEN = 3.0  # seconds: past the lease
 PATIENCE = 50.0
@@ -82,7 +82,7 @@ class Storm:
         for number in range(SAGAS):
             data = {"item": "unicorn" if number % 4 == 3 else "book"}
             await insist(partial(orchestrator.start, self.saga, data, saga_id=f"saga-{number}"))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
 
     async def freeze(self, worker: Process) -> None:
         """Stop a worker past its lease, then let it go on."""
