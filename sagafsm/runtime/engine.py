@@ -149,7 +149,8 @@ class Engine:
             return True
         driver.seen = now
         try:
-            await self.beat()
+            if self.lease_left < self.lease / 2:  # else the heart sees to it
+                await self.beat()
             stored = (await self.store.load([driver.saga_id])).get(driver.saga_id)
         except StoreError:
             return True

@@ -262,6 +262,32 @@ async def test_a_heartbeat_tells_a_step_that_its_saga_belongs_to_somebody_else(w
     one.kill()
 
 
+async def test_steps_that_say_that_they_are_alive_do_not_each_renew_the_lease(world):
+    """A hundred steps renewed it a hundred times a second; but where the heart does not, they do."""
+
+    class Counting(Around):
+        beats = 0
+
+        async def heartbeat(self, worker_id, ttl):
+            self.beats += 1
+            return await self.inner.heartbeat(worker_id, ttl)
+
+    async def work(data, ctx: StepContext):
+        for _ in range(60):
+            await asyncio.sleep(1)
+            await ctx.heartbeat()
+
+    definition, store = one_step(work), Counting(world.store)
+    async with world.orchestrator(definition, store=store, lease=30) as orchestrator:
+        handles = [await orchestrator.start(definition) for _ in range(100)]
+        await asyncio.sleep(30)
+        assert 3 <= store.beats <= 5
+        orchestrator._worker._heart._task.cancel()
+        for handle in handles:
+            assert state_of(await handle.result(timeout=100)) == "completed"
+        assert store.beats < 300
+
+
 # --- the loop goes on ---
 
 
