@@ -117,11 +117,12 @@ def _import(module: str) -> object:
 
 
 def _broken(what: str, error: BaseException) -> InvalidInput:
-    """An error of the user's module, with the place where it was raised."""
-    place = ""
-    if not isinstance(error, SagaError | SyntaxError):  # these name it themselves
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f" ({last.filename}, line {last.lineno})"
+    """An error of the user's module, with the last place in the user's own files that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
+    own = [frame for frame in own if "site-packages" not in frame.filename and frame.filename != __file__]
+    named = isinstance(error, SagaError)  # it tells where the saga is declared
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own and not named else ""
     return InvalidInput(f"{what} {type(error).__name__}: {error}{place}")
 
 

@@ -136,11 +136,14 @@ def test_a_saga_that_waits_for_others_is_left_waiting(sagafsm):
         ("lacks", "lacks cannot be imported: No module named 'not_installed'"),
         ("leaves", "leaves cannot be imported: SystemExit: 0 ("),
         ("leaves", "leaves.py, line 2)"),
+        ("misreads", "misreads cannot be imported: JSONDecodeError: "),
+        ("misreads", "misreads.py, line 3)"),
     ],
 )
 def test_what_is_wrong_with_a_saga_is_said(sagafsm, target, complaint):
     (sagafsm.folder / "raises.py").write_text("raise ValueError('at [import]')")
     (sagafsm.folder / "lacks.py").write_text("import not_installed")
+    (sagafsm.folder / "misreads.py").write_text("import json\n\njson.loads('{')\n")
     (sagafsm.folder / "leaves.py").write_text("import sys\nsys.exit(0)")  # all seemed well, and nothing was run
     assert complaint in sagafsm.error("run", target, "-i", sagafsm.file("i.jsonl", [{}]), code=2)
 
