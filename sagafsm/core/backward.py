@@ -10,14 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from . import events as e
-from .commands import CallEnded, OutcomeKind
+from .commands import OUTCOME_FAILED, OUTCOME_SUCCEEDED, OUTCOME_UNKNOWN, CallEnded, OutcomeKind
 from .forward import child_id
-from .lifecycle import StepState
+from .lifecycle import STEP_COMPENSATING, STEP_COMPENSATION_FAILED, STEP_FAILED, STEP_SUCCEEDED, STEP_UNKNOWN
 from .progress import StepProgress
-from .step import StepKind
+from .step import KIND_CHILD
 from .turn import Turn
 
-_DUE = (StepState.SUCCEEDED, StepState.COMPENSATING, StepState.UNKNOWN)
+_DUE = (STEP_SUCCEEDED, STEP_COMPENSATING, STEP_UNKNOWN)
 
 
 def go_back(turn: Turn) -> None:
@@ -27,14 +27,14 @@ def go_back(turn: Turn) -> None:
     abort = turn.progress.abort
     if abort is not None and not abort.compensate:
         for name in due(turn):
-            if turn.step(name).state is not StepState.COMPENSATING:
+            if turn.step(name).state is not STEP_COMPENSATING:
                 turn.emit(e.CompensationWaived(step=name, actor=abort.actor or "", reason=abort.reason))
     left = due(turn)
     if left:
         for name in _ready(turn, left):
             _begin(turn, name)
         return
-    failed = [name for name, step in turn.in_state(StepState.COMPENSATION_FAILED) if not step.waived]
+    failed = [name for name, step in turn.in_state(STEP_COMPENSATION_FAILED) if not step.waived]
     if failed:
         error = turn.step(failed[0]).compensation_error
         turn.stick(f"the compensation of step {', '.join(failed)} failed: {error}", failed[0])
@@ -56,15 +56,15 @@ def due(turn: Turn) -> list[str]:
 
 def _is_asked_for(turn: Turn, name: str, step: StepProgress) -> bool:
     """Whether a step is to be undone although it failed, or although undoing it has failed."""
-    if step.state is StepState.FAILED:
+    if step.state is STEP_FAILED:
         return turn.definition.steps[name].compensate_failed and step.attempts > 0
-    return step.state is StepState.COMPENSATION_FAILED and step.again
+    return step.state is STEP_COMPENSATION_FAILED and step.again
 
 
 def _ready(turn: Turn, left: list[str]) -> list[str]:
     if not turn.definition.parallel_compensation:
         steps = turn.progress.steps
-        running = [name for name in left if steps[name].state is StepState.COMPENSATING]
+        running = [name for name in left if steps[name].state is STEP_COMPENSATING]
         return running[:1] or left[:1]
     waiting = set(left)
     return [name for name in left if not waiting & turn.definition.descendants[name]]
@@ -72,7 +72,7 @@ def _ready(turn: Turn, left: list[str]) -> list[str]:
 
 def _begin(turn: Turn, name: str) -> None:
     step = turn.progress.steps[name]
-    if step.state is not StepState.COMPENSATING:
+    if step.state is not STEP_COMPENSATING:
         turn.call_compensation(name, attempt=step.compensation_attempts + 1)
     elif step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at:
         turn.call_compensation(
@@ -94,19 +94,19 @@ def compensation_ended(turn: Turn, ended: CallEnded) -> None:
     call = ended.call
     name, step = call.step, turn.progress.steps[call.step]
     if (
-        step.state is not StepState.COMPENSATING
+        step.state is not STEP_COMPENSATING
         or not step.calling
         or step.compensation_attempts != call.attempt
         or step.compensation_interruptions != call.interruption
     ):
         return
     spec = turn.definition.steps[name]
-    if ended.kind is OutcomeKind.SUCCEEDED and spec.kind is StepKind.CHILD:
+    if ended.kind is OUTCOME_SUCCEEDED and spec.kind is KIND_CHILD:
         child = child_id(turn, name)
         turn.emit(e.CompensationReplyAwaited(step=name, attempt=call.attempt, child=child))
         return
     handler = spec.backward(call.via)
-    if ended.kind is OutcomeKind.SUCCEEDED and handler is not None and handler.awaits_reply:
+    if ended.kind is OUTCOME_SUCCEEDED and handler is not None and handler.awaits_reply:
         until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
         turn.emit(e.CompensationReplyAwaited(step=name, attempt=call.attempt, until=until))
         return
@@ -119,14 +119,14 @@ def compensation_settled(
     """Record how the current attempt of a compensation ended, and whether another follows."""
     step = turn.progress.steps[name]
     attempt = step.compensation_attempts
-    if kind is OutcomeKind.SUCCEEDED:
+    if kind is OUTCOME_SUCCEEDED:
         turn.emit(e.StepCompensated(step=name, attempt=attempt, message_id=message_id))
         return
     error = error or turn.failure(name, kind.value, "")
     policy = turn.definition.backward_retry[name, step.via]
     tried = attempt - step.compensation_base
     if (
-        kind in (OutcomeKind.FAILED, OutcomeKind.UNKNOWN)
+        kind in (OUTCOME_FAILED, OUTCOME_UNKNOWN)
         and not policy.exhausted(tried)
         and turn.progress.version < turn.progress.event_budget
     ):
@@ -166,9 +166,9 @@ def compensation_timers(turn: Turn) -> None:
         if step.waiting == "reply" and step.due_at is not None and turn.now >= step.due_at
     ]
     for name in overdue:
-        if turn.step(name).state is StepState.COMPENSATING:
+        if turn.step(name).state is STEP_COMPENSATING:
             error = turn.failure(name, "TimeoutError", "no reply in time")
-            compensation_settled(turn, name, OutcomeKind.UNKNOWN, error)
+            compensation_settled(turn, name, OUTCOME_UNKNOWN, error)
 
 
 def result_of(step: StepProgress) -> msgspec.Raw:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from . import events as e
 from .errors import StoreCorrupt
 from .legality import check_step
-from .lifecycle import SagaState, StepState, move_saga, move_step
+from .lifecycle import SAGA_STARTED, STEP_FAILED, STEP_UNKNOWN, SagaState, StepState, move_saga, move_step
 from .progress import Progress, StepProgress
 
 
@@ -55,12 +55,12 @@ def saga_moved(progress: Progress, trigger: str) -> SagaState:
 def begun(progress: Progress) -> SagaState:
     """The saga's state once a step has moved."""
     state = progress.state
-    return saga_moved(progress, "begin") if state is SagaState.STARTED else state
+    return saga_moved(progress, "begin") if state is SAGA_STARTED else state
 
 
 def troubled_by(before: StepState, after: StepState) -> int:
     """By how much a step's move changes the number of troubled ones."""
-    bad = (StepState.FAILED, StepState.UNKNOWN)
+    bad = (STEP_FAILED, STEP_UNKNOWN)
     return (after in bad) - (before in bad)
 
 

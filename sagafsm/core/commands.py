@@ -7,7 +7,7 @@ with it are stored.
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,6 +20,12 @@ class Role(enum.Enum):
     FORWARD = "forward"  # the action, or the fallback
     PROBE = "probe"
     BACKWARD = "backward"  # the compensation
+
+
+# As names of the module, too: see lifecycle.
+ROLE_FORWARD: Final = Role.FORWARD
+ROLE_PROBE: Final = Role.PROBE
+ROLE_BACKWARD: Final = Role.BACKWARD
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -79,6 +85,14 @@ class OutcomeKind(enum.Enum):
     REJECTED = "rejected"  # it did not happen and will not
     UNKNOWN = "unknown"  # it may have happened
     IMPOSSIBLE = "impossible"  # it could not even be tried: no handler, unreadable data
+
+
+# Likewise, and for the same reason.
+OUTCOME_SUCCEEDED: Final = OutcomeKind.SUCCEEDED
+OUTCOME_FAILED: Final = OutcomeKind.FAILED
+OUTCOME_REJECTED: Final = OutcomeKind.REJECTED
+OUTCOME_UNKNOWN: Final = OutcomeKind.UNKNOWN
+OUTCOME_IMPOSSIBLE: Final = OutcomeKind.IMPOSSIBLE
 
 
 class Begin(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,15 @@ from . import backward, forward, verbs
 from . import commands as c
 from . import events as e
 from .definition import SagaDefinition
-from .lifecycle import SagaState, StepState
+from .lifecycle import (
+    SAGA_COMPENSATING,
+    SAGA_PENDING,
+    SAGA_STARTED,
+    STEP_COMPENSATING,
+    STEP_RUNNING,
+    STEP_SUCCEEDED,
+    STEP_UNKNOWN,
+)
 from .progress import Progress
 from .turn import Surroundings, Turn, pivot_open, pivot_passed
 
@@ -65,15 +73,15 @@ def decide(
 
 def _advance(turn: Turn, given: c.Input, candidates: Iterable[str] | None) -> None:
     state = turn.progress.state
-    if state is SagaState.STARTED and not isinstance(given, _WAKING) and turn.progress.abort is None:
+    if state is SAGA_STARTED and not isinstance(given, _WAKING) and turn.progress.abort is None:
         return  # created, not yet asked to run: it keeps what it is told
-    if state is SagaState.PENDING or state is SagaState.STARTED:
+    if state is SAGA_PENDING or state is SAGA_STARTED:
         if candidates is None or turn.progress.deadline is not None:
             forward.timers(turn)
         if candidates is None and not turn.halted:
             forward.start_retries(turn)
         forward.go_forward(turn, candidates)
-    if turn.progress.state is SagaState.COMPENSATING:
+    if turn.progress.state is SAGA_COMPENSATING:
         backward.compensation_timers(turn)
         backward.go_back(turn)
 
@@ -102,7 +110,7 @@ def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: 
         if held and name in held:
             continue
         if step.due_at is not None:
-            if step.state is StepState.UNKNOWN and progress.abort is not None:
+            if step.state is STEP_UNKNOWN and progress.abort is not None:
                 continue  # it is not asked for any more, and is undone once what runs beside it has ended
             times.append(step.due_at)
         elif step.waiting == "child":  # its end is told to us; asking now and then makes sure that it is not missed
@@ -114,7 +122,7 @@ def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: 
 
 
 def _deadline_counts(definition: SagaDefinition, progress: Progress) -> bool:
-    if progress.deadline_expired or progress.state is SagaState.COMPENSATING:
+    if progress.deadline_expired or progress.state is SAGA_COMPENSATING:
         return False
     return not (pivot_open(definition, progress) or pivot_passed(definition, progress))
 
@@ -127,26 +135,26 @@ def _nothing(turn: Turn, given: Any) -> None:
 
 
 def _taken_over(turn: Turn, given: c.TakenOver) -> None:
-    if turn.progress.state is SagaState.PENDING:
+    if turn.progress.state is SAGA_PENDING:
         forward.timers(turn)  # first: no call may begin that the deadline cuts short in the same decision
     for name, step in list(turn.progress.steps.items()):
         if given.steps is not None and name not in given.steps:
             continue
         if step.probing:
             forward.probe_interrupted(turn, name, step)
-        elif step.calling and step.state is StepState.RUNNING:
+        elif step.calling and step.state is STEP_RUNNING:
             forward.interrupted(turn, name, step)
-        elif step.calling and step.state is StepState.COMPENSATING:
+        elif step.calling and step.state is STEP_COMPENSATING:
             backward.compensation_interrupted(turn, name, step)
 
 
 def _call_ended(turn: Turn, ended: c.CallEnded) -> Iterable[str] | None:
     role = ended.call.role
-    if role is c.Role.FORWARD:
+    if role is c.ROLE_FORWARD:
         forward.call_ended(turn, ended)
-        if turn.progress.steps[ended.call.step].state is StepState.SUCCEEDED:
+        if turn.progress.steps[ended.call.step].state is STEP_SUCCEEDED:
             return turn.definition.followers[ended.call.step]
-    elif role is c.Role.PROBE:
+    elif role is c.ROLE_PROBE:
         forward.probe_ended(turn, ended)
     else:
         backward.compensation_ended(turn, ended)

@@ -16,7 +16,7 @@ from . import events as e
 from .changes import begun, changed, checked_step, moved, remembered, saga_moved, step_of, troubled_by, with_step
 from .errors import StoreCorrupt
 from .legality import check_saga
-from .lifecycle import SagaState, StepState, move_step
+from .lifecycle import SAGA_STARTED, STEP_RUNNING, STEP_UNKNOWN, STEP_WAITING, move_step
 from .progress import MAX_EVENTS, WAITING_STEP, Progress, StepProgress
 
 
@@ -50,7 +50,7 @@ def _born(event: e.SagaStarted, at: float) -> Progress:
         saga_type=event.saga_type,
         definition_version=event.definition_version,
         fingerprint=event.fingerprint,
-        state=SagaState.STARTED,
+        state=SAGA_STARTED,
         data=event.data,
         steps=dict.fromkeys(event.steps, WAITING_STEP),
         correlation_id=event.correlation_id,
@@ -66,7 +66,7 @@ def _born(event: e.SagaStarted, at: float) -> Progress:
 
 # --- forward ---
 
-_FIRST_STARTED = move_step(StepState.WAITING, "start", "", "")
+_FIRST_STARTED = move_step(STEP_WAITING, "start", "", "")
 
 
 def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
@@ -138,7 +138,7 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
         changes["signals"] = p.signals[:first] + p.signals[first + 1 :]
     if event.message_id is not None:
         changes["message_ids"] = remembered(p, event.message_id)
-    if step.state is not StepState.RUNNING:
+    if step.state is not STEP_RUNNING:
         changes["troubled"] = p.troubled + troubled_by(step.state, state)
     new = replace(
         step,
@@ -259,7 +259,7 @@ def _compensation_started(p: Progress, event: e.CompensationStarted, at: float) 
 
 def _no_longer_asked(step: StepProgress) -> StepProgress:
     """What is unknown is undone as it is: no probe of it, running or planned, is of interest any more."""
-    if step.state is not StepState.UNKNOWN:
+    if step.state is not STEP_UNKNOWN:
         return step
     return replace(step, probing=False, waiting=None, due_at=None, halted=False, again=False)
 

@@ -12,10 +12,19 @@ from collections.abc import Iterable
 import msgspec
 
 from . import events as e
-from .commands import CallEnded, OutcomeKind
-from .lifecycle import SagaState, StepState
+from .commands import OUTCOME_IMPOSSIBLE, OUTCOME_REJECTED, OUTCOME_SUCCEEDED, OUTCOME_UNKNOWN, CallEnded, OutcomeKind
+from .lifecycle import (
+    SAGA_COMPENSATING,
+    SAGA_PENDING,
+    STEP_FAILED,
+    STEP_RUNNING,
+    STEP_SKIPPED,
+    STEP_SUCCEEDED,
+    STEP_UNKNOWN,
+    STEP_WAITING,
+)
 from .progress import StepProgress
-from .step import StepDefinition, StepKind
+from .step import KIND_CHILD, KIND_SIGNAL, KIND_SLEEP, StepDefinition
 from .turn import Turn
 
 
@@ -24,7 +33,7 @@ def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
     progress = turn.progress
     if progress.troubled or progress.abort is not None or progress.deadline_expired:
         settle_troubles(turn)
-        if turn.progress.state is not SagaState.PENDING or turn.halted or failing(turn) is not None:
+        if turn.progress.state is not SAGA_PENDING or turn.halted or failing(turn) is not None:
             return
         candidates = None
     elif progress.stuck or progress.suspended:
@@ -34,25 +43,25 @@ def go_forward(turn: Turn, candidates: Iterable[str] | None = None) -> None:
         if _is_ready(turn, name):
             start(turn, name)
             state = turn.progress.steps[name].state
-            if state is StepState.SUCCEEDED or state is StepState.SKIPPED:
+            if state is STEP_SUCCEEDED or state is STEP_SKIPPED:
                 queue.extend(turn.definition.followers[name])
-            elif state is StepState.FAILED or (state is StepState.WAITING and turn.halted):
+            elif state is STEP_FAILED or (state is STEP_WAITING and turn.halted):
                 break  # it could not even begin: nothing else does
     progress = turn.progress
     if progress.troubled:
         settle_troubles(turn)
         progress = turn.progress
-    if progress.done == len(progress.steps) and progress.state is SagaState.PENDING:
+    if progress.done == len(progress.steps) and progress.state is SAGA_PENDING:
         turn.emit(e.SagaCompleted())
 
 
 def _is_ready(turn: Turn, name: str) -> bool:
     steps = turn.progress.steps
-    if steps[name].state is not StepState.WAITING:
+    if steps[name].state is not STEP_WAITING:
         return False
     for before in turn.definition.steps[name].after:  # in line: asked for every step of every saga
         state = steps[before].state
-        if state is not StepState.SUCCEEDED and state is not StepState.SKIPPED:
+        if state is not STEP_SUCCEEDED and state is not STEP_SKIPPED:
             return False
     return True
 
@@ -68,11 +77,11 @@ def start(turn: Turn, name: str) -> None:
         if not answer:
             turn.emit(e.StepSkipped(step=name))
             return
-    if spec.kind is StepKind.SIGNAL:
+    if spec.kind is KIND_SIGNAL:
         until = None if spec.seconds is None else turn.now + spec.seconds
         turn.emit(e.WaitStarted(step=name, kind="signal", name=spec.signal, until=until))
         consume_signal(turn, name)
-    elif spec.kind is StepKind.SLEEP:
+    elif spec.kind is KIND_SLEEP:
         turn.emit(e.WaitStarted(step=name, kind="sleep", until=turn.now + (spec.seconds or 0.0)))
         if not spec.seconds:
             turn.succeed(name, e.NULL, "timer")
@@ -104,17 +113,17 @@ def attempt_ended(
     message_id: str | None = None,
 ) -> None:
     """Record how the current attempt of an action or fallback ended, and whether another follows."""
-    if kind is OutcomeKind.SUCCEEDED:
+    if kind is OUTCOME_SUCCEEDED:
         turn.succeed(name, result, by, message_id)
         return
     step, spec, policy = turn.step(name), turn.definition.steps[name], turn.policy(name)
     attempt = step.attempts
     error = error or turn.failure(name, kind.value, "")
-    open_now = kind is OutcomeKind.UNKNOWN
-    if kind is OutcomeKind.IMPOSSIBLE and failing(turn) is None:
+    open_now = kind is OUTCOME_UNKNOWN
+    if kind is OUTCOME_IMPOSSIBLE and failing(turn) is None:
         turn.emit(e.AttemptFailed(step=name, attempt=attempt, error=error, message_id=message_id))
         turn.stick(f"step {name} cannot be called: {error}", name)
-    elif kind is OutcomeKind.REJECTED:
+    elif kind is OUTCOME_REJECTED:
         turn.emit(e.StepFailed(step=name, attempt=attempt, error=error, message_id=message_id))
     elif (
         final
@@ -147,19 +156,19 @@ def call_ended(turn: Turn, ended: CallEnded) -> None:
     call = ended.call
     step = turn.progress.steps[call.step]
     if (
-        step.state is not StepState.RUNNING
+        step.state is not STEP_RUNNING
         or not step.calling
         or step.attempts != call.attempt
         or step.interruptions != call.interruption
     ):
         return  # superseded: the reply came first, or the attempt was cut
     spec = turn.definition.steps[call.step]
-    if ended.kind is OutcomeKind.SUCCEEDED and spec.kind is StepKind.CHILD:
+    if ended.kind is OUTCOME_SUCCEEDED and spec.kind is KIND_CHILD:
         child = child_id(turn, call.step)
         turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, child=child))
         return
     handler = spec.forward(call.via)
-    if ended.kind is OutcomeKind.SUCCEEDED:
+    if ended.kind is OUTCOME_SUCCEEDED:
         if handler is not None and handler.awaits_reply:
             until = None if handler.timeout is None else (step.started_at or turn.now) + handler.timeout
             turn.emit(e.ReplyAwaited(step=call.step, attempt=call.attempt, until=until))
@@ -199,7 +208,7 @@ def timers(turn: Turn) -> None:
         and not turn.pivot_passed
     ):
         turn.emit(e.DeadlineExpired())
-    for name, step in turn.in_state(StepState.RUNNING):
+    for name, step in turn.in_state(STEP_RUNNING):
         if step.due_at is None or turn.now < step.due_at:
             continue
         if step.waiting == "sleep":
@@ -213,14 +222,14 @@ def timers(turn: Turn) -> None:
                 turn.emit(e.StepFailed(step=name, error=turn.failure(name, "TimeoutError", message)))
         elif step.waiting == "reply":
             error = turn.failure(name, "TimeoutError", "no reply in time")
-            attempt_ended(turn, name, OutcomeKind.UNKNOWN, e.NULL, error)
+            attempt_ended(turn, name, OUTCOME_UNKNOWN, e.NULL, error)
 
 
 def start_retries(turn: Turn) -> None:
     """Begin the attempts whose backoff is over, or that a person granted, unless the saga must turn back."""
     due = [
         (name, step)
-        for name, step in turn.in_state(StepState.RUNNING)
+        for name, step in turn.in_state(STEP_RUNNING)
         if (step.waiting == "backoff" and step.due_at is not None and turn.now >= step.due_at) or step.again
     ]
     if due and failing(turn) is None:
@@ -240,7 +249,7 @@ def failing(turn: Turn) -> e.Failure | None:
 def _way_back(turn: Turn) -> tuple[int, e.Failure] | None:
     """What makes the saga turn back, after the number of its event."""
     progress = turn.progress
-    if progress.state is SagaState.COMPENSATING:
+    if progress.state is SAGA_COMPENSATING:
         return (0, progress.cause) if progress.cause is not None else None
     if not (progress.troubled or progress.abort is not None or progress.deadline_expired):
         return None
@@ -252,7 +261,7 @@ def _way_back(turn: Turn) -> tuple[int, e.Failure] | None:
     elif progress.deadline_expired:
         causes.append((progress.turned_at, e.Failure(type="DeadlineExceeded", message="the saga's deadline passed")))
     if progress.troubled:
-        for name, step in turn.in_state(StepState.FAILED, StepState.UNKNOWN):
+        for name, step in turn.in_state(STEP_FAILED, STEP_UNKNOWN):
             if step.error is not None and _sends_back(turn.definition.steps[name], step):
                 causes.append((step.ended, step.error))
     return min(causes, key=lambda pair: pair[0]) if causes else None
@@ -261,16 +270,16 @@ def _way_back(turn: Turn) -> tuple[int, e.Failure] | None:
 def _sends_back(spec: StepDefinition, step: StepProgress) -> bool:
     if step.again:
         return False
-    if step.state is StepState.FAILED:
+    if step.state is STEP_FAILED:
         return spec.fallback is None or step.via == "fallback" or not step.attempts
     return spec.on_unknown == "compensate"
 
 
 def settle_troubles(turn: Turn) -> None:
     """Deal with every step that failed or is unknown: fallback, probe, a person, or the way back."""
-    for name, step in turn.in_state(StepState.FAILED, StepState.UNKNOWN):
+    for name, step in turn.in_state(STEP_FAILED, STEP_UNKNOWN):
         spec = turn.definition.steps[name]
-        if step.state is StepState.FAILED:
+        if step.state is STEP_FAILED:
             _settle_failed(turn, name, step, spec)
         else:
             _settle_unknown(turn, name, step, spec)
@@ -288,7 +297,7 @@ def _settle_failed(turn: Turn, name: str, step: StepProgress, spec: StepDefiniti
             return
         start(turn, name)  # it never came to a call: its condition, its key or its signal failed
         step = turn.step(name)
-        if step.state is not StepState.FAILED:
+        if step.state is not STEP_FAILED:
             return
     if spec.fallback is not None and step.via != "fallback" and step.attempts:
         if failing(turn) is None:
@@ -321,7 +330,7 @@ def probe_ended(turn: Turn, ended: CallEnded) -> None:
     current = (step.probes, step.probe_interruptions)
     if not step.probing or current != (ended.call.attempt, ended.call.interruption):
         return
-    if ended.kind is OutcomeKind.SUCCEEDED:
+    if ended.kind is OUTCOME_SUCCEEDED:
         if ended.happened:
             turn.succeed(name, ended.result, "probe")
         else:
@@ -332,7 +341,7 @@ def probe_ended(turn: Turn, ended: CallEnded) -> None:
     tried = step.probes - step.probe_base
     policy = turn.policy(name)
     retry_at = None
-    may_ask = ended.kind is not OutcomeKind.IMPOSSIBLE and not ended.final and not policy.exhausted(tried)
+    may_ask = ended.kind is not OUTCOME_IMPOSSIBLE and not ended.final and not policy.exhausted(tried)
     if may_ask and turn.progress.version < turn.progress.event_budget:
         retry_at = turn.now + policy.delay(tried, turn.surroundings.spread())
     turn.emit(e.ProbeFailed(step=name, attempt=step.probes, error=error, retry_at=retry_at))
@@ -355,7 +364,7 @@ def wind_down(turn: Turn, since: int, cause: e.Failure) -> None:
     A call that a person granted later, to find out about a step that is unknown, is let run.
     """
     cut_at = turn.progress.cut_at
-    for name, step in turn.in_state(StepState.RUNNING):
+    for name, step in turn.in_state(STEP_RUNNING):
         if step.waiting == "backoff" or step.halted:
             end_badly(turn, name, step.error or cause, open_=step.open)
         elif step.waiting in ("signal", "sleep"):
@@ -365,14 +374,14 @@ def wind_down(turn: Turn, since: int, cause: e.Failure) -> None:
         elif step.waiting == "reply":
             if step.began < cut_at or (step.due_at is None and step.began < since):
                 end_badly(turn, name, turn.failure(name, "Cut", f"not waited for: {cause}"), open_=True)
-        elif step.began < cut_at and turn.definition.steps[name].kind is not StepKind.CHILD:
+        elif step.began < cut_at and turn.definition.steps[name].kind is not KIND_CHILD:
             turn.cancel(name)
             end_badly(turn, name, turn.failure(name, "Cut", f"cut short: {cause}"), open_=True)
-    for name, step in turn.in_state(StepState.UNKNOWN):  # what was just cut short may have to be asked for
+    for name, step in turn.in_state(STEP_UNKNOWN):  # what was just cut short may have to be asked for
         _settle_unknown(turn, name, step, turn.definition.steps[name])
-    if any(step.state is StepState.RUNNING for step in turn.progress.steps.values()):
+    if any(step.state is STEP_RUNNING for step in turn.progress.steps.values()):
         return
-    for name, _ in turn.in_state(StepState.UNKNOWN):
+    for name, _ in turn.in_state(STEP_UNKNOWN):
         if turn.definition.steps[name].on_unknown != "compensate" and turn.progress.abort is None:
             return  # it has to be known before the saga may turn back
     turn.emit(e.CompensationStarted(cause=cause))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
@@ -28,6 +28,13 @@ class StepKind(enum.Enum):
     SIGNAL = "signal"  # waits for an outside event
     SLEEP = "sleep"  # waits for a time
     CHILD = "child"  # runs another saga
+
+
+# As names of the module, too: see lifecycle.
+KIND_ACTION: Final = StepKind.ACTION
+KIND_SIGNAL: Final = StepKind.SIGNAL
+KIND_SLEEP: Final = StepKind.SLEEP
+KIND_CHILD: Final = StepKind.CHILD
 
 
 @attrs.frozen

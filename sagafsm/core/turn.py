@@ -11,11 +11,22 @@ import attrs
 import msgspec
 
 from . import events as e
-from .commands import AbortChild, Call, CancelCall, Command, Delivery, Held, Role
+from .commands import (
+    ROLE_BACKWARD,
+    ROLE_FORWARD,
+    ROLE_PROBE,
+    AbortChild,
+    Call,
+    CancelCall,
+    Command,
+    Delivery,
+    Held,
+    Role,
+)
 from .definition import SagaDefinition
 from .fold import FOLDS
 from .keys import Purpose, derived_key, templated_key
-from .lifecycle import SagaState, StepState
+from .lifecycle import SAGA_COMPLETED, SAGA_FAILED, STEP_RUNNING, STEP_UNKNOWN, StepState
 from .progress import Progress, StepProgress
 from .retry import RetryPolicy
 from .step import StepDefinition
@@ -59,9 +70,9 @@ def pivot_open(definition: SagaDefinition, progress: Progress) -> bool:
     if pivot is None:
         return False
     step = progress.steps[pivot]
-    if step.state is StepState.UNKNOWN:
+    if step.state is STEP_UNKNOWN:
         return definition.steps[pivot].on_unknown != "compensate"
-    return step.state is StepState.RUNNING and (step.calling or step.open or step.waiting in ("reply", "child"))
+    return step.state is STEP_RUNNING and (step.calling or step.open or step.waiting in ("reply", "child"))
 
 
 class Turn:
@@ -129,7 +140,7 @@ class Turn:
 
     def call(self, name: str, *, attempt: int, via: e.Via = "action", interruption: int = 0) -> None:
         """Begin a call of the action or fallback, if its limit allows it now."""
-        if self.definition.limited and self._is_held(name, Role.FORWARD, via, interruption):
+        if self.definition.limited and self._is_held(name, ROLE_FORWARD, via, interruption):
             return
         try:
             key = self.key(name, "fallback" if via == "fallback" else "action")
@@ -140,7 +151,7 @@ class Turn:
         self.commands.append(
             Call(
                 step=name,
-                role=Role.FORWARD,
+                role=ROLE_FORWARD,
                 via=via,
                 attempt=attempt,
                 interruption=interruption,
@@ -156,7 +167,7 @@ class Turn:
         self.commands.append(
             Call(
                 step=name,
-                role=Role.PROBE,
+                role=ROLE_PROBE,
                 via=step.via,
                 attempt=attempt,
                 interruption=interruption,
@@ -167,7 +178,7 @@ class Turn:
     def call_compensation(self, name: str, *, attempt: int, interruption: int = 0) -> None:
         """Begin a call of the compensation, if its limit allows it now."""
         via = self.progress.steps[name].via
-        if self.definition.limited and self._is_held(name, Role.BACKWARD, via, interruption):
+        if self.definition.limited and self._is_held(name, ROLE_BACKWARD, via, interruption):
             return
         key = self.key(name, "compensation")
         self.emit(
@@ -176,7 +187,7 @@ class Turn:
         self.commands.append(
             Call(
                 step=name,
-                role=Role.BACKWARD,
+                role=ROLE_BACKWARD,
                 via=via,
                 attempt=attempt,
                 interruption=interruption,
@@ -186,7 +197,7 @@ class Turn:
 
     def _is_held(self, name: str, role: Role, via: str, interruption: int) -> bool:
         """Whether a call has to wait for its limit; then nothing of it is recorded."""
-        spec, backward = self.definition.steps[name], role is Role.BACKWARD
+        spec, backward = self.definition.steps[name], role is ROLE_BACKWARD
         handler = spec.backward(via) if backward else spec.forward(via)
         if handler is None or handler.limit is None:
             return False
@@ -221,4 +232,4 @@ class Turn:
     def ended(self) -> bool:
         """Whether the saga is terminal."""
         state = self.progress.state
-        return state is SagaState.COMPLETED or state is SagaState.FAILED
+        return state is SAGA_COMPLETED or state is SAGA_FAILED

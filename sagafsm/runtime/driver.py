@@ -18,7 +18,7 @@ from ..core.decider import Decision, decide, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.instance import SagaInstance
-from ..core.lifecycle import SagaState, StepState
+from ..core.lifecycle import STEP_COMPENSATING, SagaState
 from ..core.progress import Progress
 from ..store import AppendResult, Committed, Conflict, Duplicate, Refused
 from .alarm import Alarm
@@ -328,9 +328,9 @@ class Driver:
     def _is_wanted(self, call: c.Call) -> bool:
         """Whether a call that is about to begin was not cut short, or answered, before it could."""
         step = self.progress.steps[call.step]
-        if call.role is c.Role.PROBE:
+        if call.role is c.ROLE_PROBE:
             return step.probing
-        return step.calling and (step.state is StepState.COMPENSATING) is (call.role is c.Role.BACKWARD)
+        return step.calling and (step.state is STEP_COMPENSATING) is (call.role is c.ROLE_BACKWARD)
 
     def _cut_short(self, step: str) -> None:
         task = self._calling.get(step)

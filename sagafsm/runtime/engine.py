@@ -19,9 +19,9 @@ from ..core.definition import SagaDefinition
 from ..core.errors import SagaError, StoreError
 from ..core.instance import SagaInstance
 from ..core.keys import Purpose, derived_key, templated_key
-from ..core.lifecycle import SagaState
+from ..core.lifecycle import SAGA_COMPLETED
 from ..core.progress import Progress
-from ..core.step import Handler, StepDefinition, StepKind
+from ..core.step import KIND_CHILD, Handler, StepDefinition
 from ..core.turn import Surroundings
 from ..moving import refuse_moved
 from ..store import Store, StoredSaga
@@ -186,10 +186,10 @@ class Engine:
 
     def action_key(self, driver: Driver, call: c.Call) -> str:
         """The key of the action that a compensation, a fallback or a probe refers to."""
-        if call.role is not c.Role.BACKWARD and call.via == "action":
+        if call.role is not c.ROLE_BACKWARD and call.via == "action":
             return call.idempotency_key
         template = driver.definition.steps[call.step].idempotency_key
-        purpose: Purpose = "fallback" if call.via == "fallback" and call.role is not c.Role.FORWARD else "action"
+        purpose: Purpose = "fallback" if call.via == "fallback" and call.role is not c.ROLE_FORWARD else "action"
         if template is not None:
             return templated_key(template, driver.progress.data, purpose)
         return derived_key(self.settings.namespace, driver.saga_id, call.step, purpose)
@@ -202,7 +202,7 @@ class Engine:
     def call(self, driver: Driver, call: c.Call) -> Awaitable[c.CallEnded]:
         """Make one call and say how it ended."""
         spec = driver.definition.steps[call.step]
-        if spec.kind is StepKind.CHILD:
+        if spec.kind is KIND_CHILD:
             return self.family.call(driver, call, spec)
         handler = self._handler(spec, call)
         if self.hooks.around_steps:
@@ -237,9 +237,9 @@ class Engine:
         return ended
 
     def _handler(self, spec: StepDefinition, call: c.Call) -> Handler | None:
-        if call.role is c.Role.FORWARD:
+        if call.role is c.ROLE_FORWARD:
             return spec.forward(call.via)
-        return spec.probe if call.role is c.Role.PROBE else spec.backward(call.via)
+        return spec.probe if call.role is c.ROLE_PROBE else spec.backward(call.via)
 
     def _threads(self) -> DaemonThreads:
         if self._executor is None:
@@ -253,7 +253,7 @@ class Engine:
         progress, instance = driver.progress, driver.instance  # while a hook takes its time, the saga goes on
         await self.heard(instance, events)
         if progress.state.terminal:
-            completed = progress.state is SagaState.COMPLETED
+            completed = progress.state is SAGA_COMPLETED
             callback = driver.definition.on_completed if completed else driver.definition.on_failed
             if callback is not None:
                 await self.hooks.best_effort(callback, instance)

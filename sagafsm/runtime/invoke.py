@@ -15,7 +15,17 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
-from ..core.commands import Call, CallEnded, OutcomeKind, Role
+from ..core.commands import (
+    OUTCOME_FAILED,
+    OUTCOME_IMPOSSIBLE,
+    OUTCOME_REJECTED,
+    OUTCOME_SUCCEEDED,
+    OUTCOME_UNKNOWN,
+    ROLE_BACKWARD,
+    ROLE_PROBE,
+    Call,
+    CallEnded,
+)
 from ..core.definition import SagaDefinition
 from ..core.errors import ResultNotStorable
 from ..core.events import Failure
@@ -31,7 +41,7 @@ LATE = "the lease ran out before it could begin"
 
 Running = Callable[[str, "asyncio.Future[Any]"], None]
 
-_KINDS = {"rejected": OutcomeKind.REJECTED, "open": OutcomeKind.UNKNOWN, "failed": OutcomeKind.FAILED}
+_KINDS = {"rejected": OUTCOME_REJECTED, "open": OUTCOME_UNKNOWN, "failed": OUTCOME_FAILED}
 
 
 class Interrupted(Exception):
@@ -222,40 +232,40 @@ class Invoker:
 
     def _impossible(self, call: Call, why: str) -> CallEnded:
         error = Failure(type="Impossible", message=why[:MESSAGE_LIMIT], step=call.step, at=self._now())
-        return CallEnded(call=call, kind=OutcomeKind.IMPOSSIBLE, error=error)
+        return CallEnded(call=call, kind=OUTCOME_IMPOSSIBLE, error=error)
 
     def _failed(
         self, call: Call, handler: Handler, spec: StepDefinition, definition: SagaDefinition, exc: Exception
     ) -> CallEnded:
-        if call.role is Role.BACKWARD:
+        if call.role is ROLE_BACKWARD:
             policy = definition.backward_retry[call.step, call.via]
         else:
             policy = definition.forward_retry[call.step, call.via]
         kind = _KINDS[classify(exc, policy.non_retryable, spec.unknown_errors)]
-        if call.role is Role.PROBE:
-            kind = OutcomeKind.UNKNOWN  # a probe that fails has found nothing out
+        if call.role is ROLE_PROBE:
+            kind = OUTCOME_UNKNOWN  # a probe that fails has found nothing out
         return CallEnded(call=call, kind=kind, error=failure_of(exc, call.step, self._now()))
 
     def _returned(self, call: Call, handler: Handler, value: Any) -> CallEnded:
-        if call.role is Role.BACKWARD:
-            return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED)
+        if call.role is ROLE_BACKWARD:
+            return CallEnded(call=call, kind=OUTCOME_SUCCEEDED)
         happened = True
-        if call.role is Role.PROBE:
+        if call.role is ROLE_PROBE:
             answer = Probe.read(value)
             if answer is None:
                 error = Failure(type="StillUnknown", message=_probe_text(value), step=call.step, at=self._now())
-                return CallEnded(call=call, kind=OutcomeKind.UNKNOWN, error=error)
+                return CallEnded(call=call, kind=OUTCOME_UNKNOWN, error=error)
             happened, value = answer.happened, answer.result
         if value is None or handler.awaits_reply:
-            return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED, happened=happened)
+            return CallEnded(call=call, kind=OUTCOME_SUCCEEDED, happened=happened)
         try:
             what = f"the result of step {call.step}"
             result = encode(value, what=what, limit=self._limit, kind=handler.result_type)
         except NotStorable as exc:
             error = failure_of(ResultNotStorable(str(exc)), call.step, self._now())
             # It happened, but nobody will ever know how: not a failure, and calling again would tell no more.
-            return CallEnded(call=call, kind=OutcomeKind.UNKNOWN, error=error, final=True)
-        return CallEnded(call=call, kind=OutcomeKind.SUCCEEDED, result=result, happened=happened)
+            return CallEnded(call=call, kind=OUTCOME_UNKNOWN, error=error, final=True)
+        return CallEnded(call=call, kind=OUTCOME_SUCCEEDED, result=result, happened=happened)
 
 
 def _probe_text(value: Any) -> str:
