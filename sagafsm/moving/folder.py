@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from ..core.errors import SettingsError, StoreUnavailable
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
+SHOW_HALVES = frozenset({"arrow_hdfs", "dbfs", "ftp", "ftps", "hdfs", "sftp", "smb", "ssh", "webhdfs"})
+"""Schemes of ``fsspec`` where a file is seen while it is written; object stores show it when it is whole."""
 
 
 class Folder(Protocol):
@@ -108,17 +110,34 @@ class RemoteFolder:
             self._files, self._path = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as exc:
             raise SettingsError(f"the archive cannot be reached: {exc}") from exc
+        schemes = self._files.protocol
+        self._shows_halves = not SHOW_HALVES.isdisjoint([schemes] if isinstance(schemes, str) else schemes)
 
     def write(self, name: str, data: bytes) -> None:
         target = f"{self._path.rstrip('/')}/{name}"
         try:
             self._files.makedirs(self._path, exist_ok=True)
-            self._files.pipe_file(target, data)
-            written = self._files.size(target)
+            if self._shows_halves:
+                written = self._write_aside(target, data)
+            else:
+                self._files.pipe_file(target, data)
+                written = self._files.size(target)
         except Exception as exc:  # each file system raises its own
             raise StoreUnavailable(f"the archive {target} cannot be written: {exc}; nothing was purged for it") from exc
         if written != len(data):
             raise StoreUnavailable(f"the archive {target} has {written} bytes instead of {len(data)}")
+
+    def _write_aside(self, target: str, data: bytes) -> int:
+        """Write under another name, and give it its own when all of it is there; how many bytes that is."""
+        self._files.invalidate_cache()
+        if self._files.exists(target) and self._files.size(target) == len(data):
+            return len(data)  # the same sagas, by a run that was stopped: some servers rename onto nothing that exists
+        unfinished = f"{target}.{uuid.uuid4().hex}.unfinished"
+        self._files.pipe_file(unfinished, data)
+        written = int(self._files.size(unfinished))
+        if written == len(data):
+            self._files.mv(unfinished, target)
+        return written
 
     def files(self) -> list[str]:
         try:
@@ -153,6 +172,5 @@ def open_folder(to: str | Path) -> Folder:
         )
     if isinstance(to, Path) or "://" not in to:
         return LocalFolder(Path(to))
-    if to.startswith("file://"):
-        return LocalFolder(Path(to.removeprefix("file://")))
-    return RemoteFolder(to)
+    scheme, _, path = to.partition("://")
+    return LocalFolder(Path(path)) if scheme in ("file", "local") else RemoteFolder(to)

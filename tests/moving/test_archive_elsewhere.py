@@ -8,7 +8,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from sagafsm import SettingsError, StoreUnavailable, read_archive
-from sagafsm.moving import archive_sagas
+from sagafsm.moving import archive_sagas, folder
+from sagafsm.moving.folder import LocalFolder, open_folder
 from sagafsm.runtime.memory import MemoryStore
 from sagafsm.testing.appends import create
 
@@ -64,6 +65,61 @@ async def test_what_was_not_written_is_not_deleted(url, monkeypatch, refuses, wo
     with pytest.raises(StoreUnavailable, match=words):
         await archive_sagas(store, "broken://bucket/sagas", 2.0)
     assert len(await store.load([f"s{n}" for n in range(5)])) == 5
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Slow(MemoryFileSystem):
+    """A file is seen there while it is written, as over SFTP; the process can be killed in the middle."""
+
+    protocol = "slow"
+    killed_at = None
+
+    def pipe_file(self, path, value, **options):
+        super().pipe_file(path, value[: len(value) // 2], **options)
+        if self.killed_at == "writing":
+            raise Killed
+        super().pipe_file(path, value, **options)
+
+    def mv(self, path1, path2, **options):
+        if self.exists(path2):
+            raise FileExistsError(path2)
+        super().mv(path1, path2, **options)
+
+
+class KilledAtPurge(MemoryStore):
+    kills = True
+
+    async def purge(self, *arguments, **options):
+        if self.kills:
+            raise Killed
+        return await super().purge(*arguments, **options)
+
+
+@pytest.mark.parametrize("place", ["writing", "purging"])
+async def test_where_halves_are_seen_a_file_has_its_name_when_it_is_whole(url, monkeypatch, place):
+    """An archiver that was killed left half a file, and the whole archive could not be read any more."""
+    monkeypatch.setattr(folder, "SHOW_HALVES", {"slow"})
+    monkeypatch.setattr(Slow, "killed_at", place)
+    fsspec.register_implementation("slow", Slow, clobber=True)
+    store, url = KilledAtPurge(), "slow://bucket/sagas"
+    await store.commit([create(f"s{n}", state="failed", finished_at=1.0) for n in range(5)])
+    with pytest.raises(Killed):
+        await archive_sagas(store, url, 2.0)
+    assert len(list(read_archive(url))) == (5 if place == "purging" else 0)
+    monkeypatch.setattr(Slow, "killed_at", None)
+    store.kills = False
+    assert (await archive_sagas(store, url, 2.0)).sagas == 5
+    assert [saga.saga_id for saga in read_archive(url)] == [f"s{n}" for n in range(5)]
+
+
+async def test_a_folder_of_this_machine_is_one_whatever_its_url_is_called(tmp_path):
+    """What was written to ``local://`` was not brought to the disk before its sagas were deleted."""
+    assert isinstance(open_folder(f"local://{tmp_path}/old"), LocalFolder)
+    await archive_sagas(await filled(), f"local://{tmp_path}/old", 2.0)
+    assert len(list(read_archive(tmp_path / "old"))) == 5
 
 
 @pytest.mark.parametrize("method", ["exists", "ls", "open"])
