@@ -16,7 +16,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.decider import Decision, decide
 from ..core.definition import SagaDefinition
-from ..core.errors import SagaNotFound, StoreCorrupt, StoreError
+from ..core.errors import OutcomeUnknown, SagaNotFound, StoreCorrupt, StoreError
 from ..core.instance import SagaInstance
 from ..core.progress import Progress
 from ..core.shape import definition_from_shape
@@ -44,6 +44,9 @@ async def _tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Deliver
                 decision = await driver.apply(given)
             except LostOwnership:
                 continue
+            except OutcomeUnknown as exc:
+                engine.orphaned(driver, exc)  # the log may name calls of which its driver knows nothing
+                raise
             return decision.delivery, engine.instance(decision.progress)
         stored = await read(engine, saga_id)
         progress = engine.progress_of(stored)

@@ -140,6 +140,34 @@ async def test_a_signal_says_honestly_what_is_known(world, did, saga, kind):
         assert types(await orchestrator.history("s-1")).count("SignalReceived") == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_signal_of_unknown_outcome_leaves_its_saga_to_somebody(world, did, kind):
+    """The log said that a step had begun, its driver did not know, and let the saga go for ever when it had no more
+    to do itself.
+    """
+
+    def takes(name, seconds=0.0, **options):
+        async def work(data):
+            await asyncio.sleep(seconds)
+            did(name)
+
+        return Step(name, work, compensation=lambda data, result: None, **options)
+
+    definition = SagaDefinition(
+        name="beside", retry=EXACT, steps=[takes("a", 20), WaitFor("go", signal="go", after=()), takes("b")]
+    )
+    store = Unreliable(world.store, 2, kind, times=10)
+    async with world.orchestrator(definition, store=store, settings=Settings(store_patience=2)) as orchestrator:
+        await orchestrator.start(definition, saga_id="s-1")
+        with pytest.raises(StoreUnavailable if kind == "unavailable" else OutcomeUnknown):
+            await orchestrator.signal("s-1", "go", message_id="m-1")
+        if kind != "unknown, applied":
+            await orchestrator.signal("s-1", "go", message_id="m-1")
+        assert state_of(await orchestrator.wait("s-1", timeout=1_000)) == "completed"
+        assert did.count("b") == 1
+        assert did.names == ["b", "a"]
+
+
 async def test_an_append_that_the_database_refuses_harms_only_its_own_saga(world, did):
     """A result that the database will not take: the outcome stays unknown, and the call is not repeated for ever."""
 
