@@ -77,9 +77,11 @@ class _Parts:
 
     async def finish(self) -> None:
         """Wait for what is under way, and stop what runs beside it."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
-        await self.sealer.close()
+        try:
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+        finally:
+            await self.sealer.close()
 
 
 class MongoStore:
@@ -234,9 +236,11 @@ class URLStore(MongoStore):
         """Finish the commits under way, and close the client."""
         client, self._client = self._client, None
         if client is not None:
-            await super().close()
-            self._made = None
-            await client.close()
+            try:
+                await super().close()
+            finally:
+                self._made = None
+                await client.close()
 
     def twin(self) -> URLStore:
         """Another store on the same database, with a client of its own."""

@@ -112,10 +112,12 @@ class Channel:
                     lost.__cause__ = end
                     future.set_exception(lost)
             self._waiting.clear()
-            if asyncio.current_task() is not self._reader:
-                self._reader.cancel()
-                await asyncio.gather(self._reader, return_exceptions=True)
-            await shut(self._connection, orderly=orderly)
+            try:
+                if asyncio.current_task() is not self._reader:
+                    self._reader.cancel()
+                    await asyncio.gather(self._reader, return_exceptions=True)
+            finally:
+                await shut(self._connection, orderly=orderly)
 
 
 async def shut(connection: Connection, *, orderly: bool = False) -> None:

@@ -115,11 +115,13 @@ class Hints:
     async def close(self) -> None:
         """Tell what was not yet told, then stop."""
         self._closed = True
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
-            if self._more:
-                await self._publish()
-        if self._connection is not None:
-            await shut(self._connection, orderly=True)
-            self._connection = None
+        try:
+            if self._telling is not None:
+                self._telling.cancel()
+                await asyncio.gather(self._telling, return_exceptions=True)
+                if self._more:
+                    await self._publish()
+        finally:
+            if self._connection is not None:
+                await shut(self._connection, orderly=True)
+                self._connection = None

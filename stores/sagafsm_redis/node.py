@@ -72,11 +72,12 @@ class Node:
     async def hang_up(self) -> None:
         """End its connections: what answers under this address now may be another server."""
         channels, self._channels = self._channels, {}
-        for channel in channels.values():
-            await channel.close()
+        await asyncio.gather(*(channel.close() for channel in channels.values()))
 
     async def close(self) -> None:
         """End its connections for good."""
         self._closed = True
-        await asyncio.gather(*self._connecting.values(), return_exceptions=True)
-        await self.hang_up()
+        try:
+            await asyncio.gather(*self._connecting.values(), return_exceptions=True)
+        finally:
+            await self.hang_up()

@@ -104,14 +104,18 @@ class RedisStore:
             self._opened = opened
 
     async def close(self) -> None:
-        """End the connections after what is under way."""
+        """End the connections after what is under way; cut short, at once."""
         opened, self._opened = self._opened, None
         if opened is None or os.getpid() != self._pid:
             return
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await opened.hints.close()
-        await opened.topology.close()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            try:
+                await opened.hints.close()
+            finally:
+                await opened.topology.close()
 
     @property
     def _store(self) -> _Opened:

@@ -6,6 +6,7 @@ says is believed. After any failure the cluster is asked anew before the next ca
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +74,7 @@ class Topology:
 
     async def close(self) -> None:
         """End the connections for good."""
-        for node in self._nodes.values():
-            await node.close()
+        await asyncio.gather(*(node.close() for node in self._nodes.values()))
 
     async def _ask(self) -> None:
         """Ask the first server that answers, and first the one that did so last: one that is away takes its time."""

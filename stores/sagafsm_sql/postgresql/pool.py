@@ -128,9 +128,13 @@ class Pool:
             return
         for connection in self._used:
             connection.terminate()
-        while self._idle:
-            connection, _ = self._idle.pop()
-            await part(connection)
+        try:
+            while self._idle:
+                connection, _ = self._idle.pop()
+                await part(connection)
+        finally:
+            for connection, _ in self._idle:
+                connection.terminate()
 
     async def _wait_for_room(self) -> None:
         try:

@@ -247,6 +247,11 @@ class _Opened:
         self.commit = Writer(queries, options, self.lanes, self.wakeups.tell).commit
 
     async def close(self) -> None:
-        await self.wakeups.close()
-        await self.lanes.close()
-        await self.pool.close()
+        """Cut short in the middle, it still gives back every connection."""
+        try:
+            await self.wakeups.close()
+        finally:
+            try:
+                await self.lanes.close()
+            finally:
+                await self.pool.close()

@@ -82,10 +82,12 @@ class Wakeups:
     async def close(self) -> None:
         """Tell what is untold, and listen no longer."""
         self._closed = True
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._connection is not None:
-            await part(self._connection)
+        try:
+            if self._task is not None:
+                await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            if self._connection is not None:
+                await part(self._connection)
 
     async def _tell(self) -> None:
         clock = asyncio.get_running_loop().time

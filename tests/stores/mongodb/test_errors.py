@@ -11,6 +11,7 @@ from sagafsm.core.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from sagafsm.store import Committed, Duplicate, Refused
 from sagafsm.testing.appends import create, follow
 from sagafsm.testing.conformance.base import commit, read
+from sagafsm_mongo import MongoStore
 from sagafsm_mongo.errors import translate
 
 
@@ -189,3 +190,19 @@ async def test_a_damaged_document_does_not_hide_the_others(store, raw):
     found = await store.load(["a", "b", "c"])
     assert (found["b"].record.version, len(found["b"].events)) == (9, 2)
     assert found["a"] == await read(store, "a")
+
+
+async def test_a_close_that_is_cut_short_closes_the_client_all_the_same(url):
+    store = MongoStore.from_url(url)
+    await store.setup()
+    client = store._client
+    reading = asyncio.ensure_future(store.load(["s"]))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.gather(reading, return_exceptions=True)
+    with pytest.raises(driver.InvalidOperation, match="after close"):
+        await client.admin.command("ping")

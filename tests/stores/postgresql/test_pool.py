@@ -94,3 +94,21 @@ async def test_whoever_waits_for_a_connection_while_the_store_is_closed_gets_non
     monkeypatch.setattr(pool, "connect", None)
     with pytest.raises(StoreUnavailable, match="the store is closed"):
         await waiting
+
+
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_a_close_that_is_cut_short_leaves_no_connection_behind(url, turns):
+    store = SQLStore.from_url(url)
+    await store.setup()
+    await store.wait_for_change(0.0)
+    await asyncio.gather(store.commit([create("s")]), *(store.load(["s"]) for _ in range(4)))
+    opened = store._opened
+    connections = {connection for one in (opened.lanes, opened.pool) for connection, _ in one._idle}
+    connections |= opened.lanes._used | opened.pool._used | {opened.wakeups._connection}
+    assert len(connections) >= 6
+    closing = asyncio.ensure_future(store.close())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    assert [connection for connection in connections if not connection.is_closed()] == []

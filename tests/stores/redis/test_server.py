@@ -270,3 +270,21 @@ async def test_the_work_of_an_append_does_not_grow(own, raw):
     assert short == {
         "cmdstat_evalsha": 1, "cmdstat_hget": 1, "cmdstat_hmget": 1, "cmdstat_rpush": 1, "cmdstat_hset": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_close_that_is_cut_short_leaves_no_connection_behind(url, turns):
+    store = fresh(url)
+    await store.setup()
+    await store.commit([create("s")])
+    writing = asyncio.ensure_future(store.commit([create("t")]))
+    opened = store._store
+    node = opened.topology.node_at(store.options.addresses[0])
+    connections = [opened.hints._connection, *(channel._connection for channel in node._channels.values())]
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(store.close())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, writing, return_exceptions=True)
+    assert [connection for connection in connections if connection.is_connected] == []
