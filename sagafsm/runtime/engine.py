@@ -335,11 +335,12 @@ class Engine:
 
     # --- background work ---
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the sagas; it is held, its errors are logged, and closing waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background_done)
+        return task
 
     async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something that must not stop half-way when its caller is cancelled: it then goes on in the background."""

@@ -206,13 +206,8 @@ class Worker:
             claim = await self._shares.claim(room)
             engine.clock.set(claim.now)
             self._answered = engine.environment.monotonic()
-            going = asyncio.gather(*(self._take_up(stored) for stored in claim.sagas))
-            try:
-                await asyncio.sleep(0)  # now each has its driver, and counts
-            except asyncio.CancelledError:
-                going.cancel()
-                await going
-                raise
+            going = [engine.background(self._take_up(stored)) for stored in claim.sagas]
+            await asyncio.sleep(0)  # now each has its driver, and counts
         full = len(claim.sagas) >= room
         engine.backlog = full and claim.next_due is not None and claim.next_due <= 0
         # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
@@ -223,7 +218,8 @@ class Worker:
                 engine.background(self._refresh(driver))
             elif saga_id not in engine.unborn and saga_id not in engine.orphans:
                 engine.background(self._adopt(saga_id))
-        await going
+        if going:  # a hook may take its time, or all the time there is: the others are not held up by that
+            await asyncio.wait(going, timeout=self.poll_interval)
         if taken is not None:
             taken.extend(stored.record.saga_id for stored in claim.sagas)
         return engine.backlog and engine.room > 0
@@ -352,7 +348,7 @@ class Worker:
             if stored is None or stored.record.fence != orphan.fence or stored.record.owner != engine.worker_id:
                 continue
             if not self._strays.drives(stored.record):
-                await self._take_up(stored, claimed=False)
+                engine.background(self._take_up(stored, claimed=False))
 
     async def _say_unknown(self) -> None:
         """Say which live sagas wait for a definition that this process does not have."""

@@ -131,6 +131,43 @@ async def test_a_hook_that_waits_for_something_cancelled_changes_nothing_either(
         assert orchestrator._engine.hooks.failures > 6
 
 
+class HangsFor:
+    """A hook that never returns when it is told of this saga's call, made for the first time or again."""
+
+    def __init__(self, saga_id, interruption):
+        self._what = saga_id, interruption
+
+    async def on_transition(self, instance, event):
+        called = event.type == "AttemptStarted" and (instance.saga_id, event.data.get("interruption", 0))
+        if called == self._what:
+            await asyncio.get_running_loop().create_future()
+
+
+async def test_a_hook_that_never_returns_does_not_keep_the_worker_from_taking_up_others(world):
+    definition = SagaDefinition(name="one", steps=[Step("a", failing(), compensation=undo)])
+    other = world.orchestrator(definition, hooks=[HangsFor("bad", 0)], drain_timeout=0)
+    async with world.orchestrator(definition, worker=False) as submitter, other:
+        for saga_id in ("bad", "s-1", "s-2"):
+            await submitter.start(definition, saga_id=saga_id)
+            await asyncio.sleep(5)
+        for saga_id in ("s-1", "s-2"):
+            assert state_of(await submitter.wait(saga_id, timeout=20)) == "completed"
+
+
+async def test_a_hook_that_never_returns_does_not_keep_others_that_were_put_aside_from_going_on(world, did):
+    async def work(data, ctx):
+        did(ctx.saga_id)
+        if did.count(ctx.saga_id) == 1:
+            raise asyncio.CancelledError
+
+    definition = SagaDefinition(name="one", steps=[Step("a", work, compensation=undo)])
+    async with world.orchestrator(definition, hooks=[HangsFor("bad", 1)], drain_timeout=0) as orchestrator:
+        for saga_id in ("bad", "s-1"):
+            await orchestrator.start(definition, saga_id=saga_id)
+        assert state_of(await orchestrator.wait("s-1", timeout=20)) == "completed"
+    assert did.names == ["bad", "s-1", "s-1"]
+
+
 async def test_whoever_is_cancelled_while_a_hook_is_told_is_cancelled(world):
     class Slow:
         async def on_transition(self, instance, event):

@@ -124,7 +124,7 @@ async def test_a_worker_that_has_left_registers_no_more(world, saga):
 @pytest.mark.parametrize("instant", range(1, 8))
 async def test_a_look_for_work_that_is_cut_off_leaves_nothing_running(world, did, saga, instant):
     """Cut off at one moment, it left behind what took the sagas up, and nobody waited for that."""
-    store = Slow(world.store)
+    store, at_first = Slow(world.store), asyncio.all_tasks()
     async with world.orchestrator(saga, worker=False) as submitter:
         for n in range(3):
             await submitter.start(saga, saga_id=f"s-{n}")
@@ -134,8 +134,9 @@ async def test_a_look_for_work_that_is_cut_off_leaves_nothing_running(world, did
         store.seconds = 2
         before = asyncio.all_tasks()
         async with cancelled_at(worker.sweep(), instant):
-            left = asyncio.all_tasks() - before
+            left = asyncio.all_tasks() - before - orchestrator._engine._background
             assert not [task for task in left if "commit" not in repr(task)]  # what is being written goes on
+    assert asyncio.all_tasks() == at_first
 
 
 async def test_a_call_that_ends_while_leaving_ends_the_saga_too_where_it_was_the_last(world, did):
