@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import InvalidInput, StoreCorrupt, StoreTooNew
+from ..core.errors import InvalidInput, SagaError, StoreCorrupt, StoreTooNew
 from . import options
-from .exits import Exit, exit_of_saga
+from .exits import Exit, exit_of_error, exit_of_saga
 
 if TYPE_CHECKING:
     from ..core.commands import Delivery
@@ -59,15 +59,24 @@ def resume(
 
 def _resume_all(store: str | None, app: str, *, json: bool) -> Exit:
     from .opening import Place, with_store
-    from .output import console, print_json, say, state_text, table
+    from .output import complain, console, print_json, say, state_text, table
 
-    async def work(orchestrator: Orchestrator) -> list[SagaInstance]:
-        rested: list[SagaInstance] = []
-        while taken := await orchestrator.resume_all():
-            rested += await asyncio.gather(*(orchestrator.execute(saga_id) for saga_id in taken))
-        return rested
+    sagas: dict[str, SagaInstance] = {}
+    wrong: dict[str, SagaError] = {}
 
-    sagas = {saga.saga_id: saga for saga in with_store(Place.of(store, app), work)}
+    async def run_one(orchestrator: Orchestrator, saga_id: str) -> None:
+        try:
+            sagas[saga_id] = await orchestrator.execute(saga_id)
+        except SagaError as exc:  # of this saga: the others go on
+            wrong[saga_id] = exc
+
+    async def work(orchestrator: Orchestrator) -> None:
+        while taken := set(await orchestrator.resume_all()) - wrong.keys():
+            await asyncio.gather(*(run_one(orchestrator, saga_id) for saga_id in taken))
+
+    with_store(Place.of(store, app), work)
+    for error in wrong.values():
+        complain(error)
     if json:
         print_json([saga.to_dict() for saga in sagas.values()])
     elif sagas:
@@ -75,9 +84,9 @@ def _resume_all(store: str | None, app: str, *, json: bool) -> Exit:
         for saga in sagas.values():
             rows.add_row(saga.saga_id, state_text(saga))
         console().print(rows)
-    else:
+    elif not wrong:
         say("nothing is due")
-    return _worst(list(sagas.values()))
+    return exit_of_error(next(iter(wrong.values()))) if wrong else _worst(list(sagas.values()))
 
 
 def _worst(sagas: Sequence[SagaInstance]) -> Exit:

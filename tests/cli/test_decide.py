@@ -1,6 +1,9 @@
 """The verbs by which a person decides, most of them without the code of the saga."""
 
+import contextlib
 import getpass
+import re
+import sqlite3
 
 import pytest
 
@@ -163,6 +166,19 @@ def test_what_nobody_knew_is_settled_by_who_found_out(shop, verb, state):
     told = shop.json("show", "pivot")
     assert (told["state"], told["stuck"]) == (state, False)
     assert told["results"].get("ship") == ("T-1" if state == "completed" else None)
+
+
+def test_a_saga_that_cannot_be_read_does_not_hide_what_became_of_the_others(shop):
+    """Only its error was told, and whatever still ran was cut off."""
+    (shop.folder / "mended").touch()
+    for saga_id in ("back", "after"):
+        shop("retry", saga_id, *WHY)
+    with contextlib.closing(sqlite3.connect("sagas.db")) as database, database:
+        database.execute("UPDATE saga_events SET data = '{' WHERE saga_id = 'back' AND seq = 3")
+    result = shop("resume", "--all", "--app", SHOP, code=7)
+    assert "error: saga back, event 3 (StepSucceeded) cannot be read" in result.stderr
+    assert re.search(r"after +completed", result.stdout)
+    assert "back" not in result.stdout
 
 
 # --- where the code is ---
