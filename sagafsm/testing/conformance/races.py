@@ -20,6 +20,13 @@ async def race(stores: list[Store], appends: list[Append]) -> list[AppendResult]
     return [result for (result,) in await asyncio.gather(*calls)]
 
 
+def winner(results: list[AppendResult]) -> int:
+    """Which of the racers was accepted."""
+    won = [n for n, result in enumerate(results) if isinstance(result, Committed)]
+    assert len(won) == 1, f"{len(won)} of {len(results)} racers were accepted: {results}"
+    return won[0]
+
+
 class RaceConformance(StoreTests):
     """The same through one store, and through two that share a database."""
 
@@ -38,7 +45,7 @@ class RaceConformance(StoreTests):
         for round_ in range(ROUNDS):
             appends = [follow(record, events=events(1 + n % 2), problem=str(n)) for n in range(RACERS)]
             results = await race(stores, appends)
-            (won,) = [n for n, result in enumerate(results) if isinstance(result, Committed)]
+            won = winner(results)
             version = record.version + 1 + won % 2
             assert [result for result in results if not isinstance(result, Committed)] == [Conflict(version)] * 7
             record = await whole(stores[round_ % len(stores)], "s")
@@ -58,7 +65,7 @@ class RaceConformance(StoreTests):
         for round_ in range(ROUNDS):
             name = f"s{round_}"
             results = await race(stores, [create(name, digest=str(n), tags={"n": str(n)}) for n in range(RACERS)])
-            (won,) = [n for n, result in enumerate(results) if isinstance(result, Committed)]
+            won = winner(results)
             assert results.count(Exists(same=False)) == RACERS - 1
             record = await whole(stores[round_ % len(stores)], name)
             assert (record.digest, record.tags) == (str(won), {"n": str(won)})
