@@ -45,11 +45,10 @@ def go_back(turn: Turn) -> None:
 def due(turn: Turn) -> list[str]:
     """The steps that are still to be undone, the next one first."""
     undoable = turn.definition.undoable
-    found = [
-        (step.ended, name)
-        for name, step in turn.progress.steps.items()
-        if name in undoable and not step.waived and (step.state in _DUE or _is_asked_for(turn, name, step))
-    ]
+    found: list[tuple[int, str]] = []
+    for name, step in turn.progress.steps.items():
+        if name in undoable and not step.waived and (step.state in _DUE or _is_asked_for(turn, name, step)):
+            found.append((step.ended, name))
     found.sort(reverse=True)
     return [name for _, name in found]
 
@@ -62,12 +61,13 @@ def _is_asked_for(turn: Turn, name: str, step: StepProgress) -> bool:
 
 
 def _ready(turn: Turn, left: list[str]) -> list[str]:
-    if not turn.definition.parallel_compensation:
-        steps = turn.progress.steps
-        running = [name for name in left if steps[name].state is STEP_COMPENSATING]
-        return running[:1] or left[:1]
-    waiting = set(left)
-    return [name for name in left if not waiting & turn.definition.descendants[name]]
+    if turn.definition.parallel_compensation:
+        waiting = set(left)
+        return [name for name in left if not waiting & turn.definition.descendants[name]]
+    for name in left:
+        if turn.progress.steps[name].state is STEP_COMPENSATING:
+            return [name]
+    return left[:1]
 
 
 def _begin(turn: Turn, name: str) -> None:
@@ -160,13 +160,9 @@ def compensation_interrupted(turn: Turn, name: str, step: StepProgress) -> None:
 
 def compensation_timers(turn: Turn) -> None:
     """Replies to compensations that did not come in time: open, so called again with the same key."""
-    overdue = [
-        name
-        for name, step in turn.progress.steps.items()
-        if step.waiting == "reply" and step.due_at is not None and turn.now >= step.due_at
-    ]
-    for name in overdue:
-        if turn.step(name).state is STEP_COMPENSATING:
+    for name, step in turn.progress.steps.items():  # as they stand now: what is decided here makes another mapping
+        late = step.waiting == "reply" and step.due_at is not None and turn.now >= step.due_at
+        if late and step.state is STEP_COMPENSATING:
             error = turn.failure(name, "TimeoutError", "no reply in time")
             compensation_settled(turn, name, OUTCOME_UNKNOWN, error)
 

@@ -31,10 +31,16 @@ def checked_step(progress: Progress, name: str, event: e.SagaEvent) -> StepProgr
     return step
 
 
-def with_step(progress: Progress, at: float, name: str, step: StepProgress, **changes: Any) -> Progress:
-    """The progress after an event about a step."""
+def with_step(
+    progress: Progress, at: float, name: str, step: StepProgress, message_id: str | None = None, **changes: Any
+) -> Progress:
+    """The progress after an event about a step, which came with a message if that has an id."""
+    if message_id is not None:
+        changes["message_ids"] = progress.message_ids | {message_id}
     steps = {**progress.steps, name: step}
-    return replace(progress, steps=steps, version=progress.version + 1, updated_at=at, **changes)
+    if changes:
+        return replace(progress, steps=steps, version=progress.version + 1, updated_at=at, **changes)
+    return replace(progress, steps=steps, version=progress.version + 1, updated_at=at)
 
 
 def changed(progress: Progress, at: float, **changes: Any) -> Progress:

@@ -7,6 +7,7 @@ with it are stored.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -60,6 +61,15 @@ class AbortChild(Struct, frozen=True, kw_only=True):
 
 
 Command = Call | CancelCall | AbortChild
+
+
+def calls_among(commands: Iterable[Command]) -> list[Call]:
+    """Those of the commands that are calls."""
+    calls: list[Call] = []
+    for command in commands:  # before CPython 3.12 a comprehension is a function that is made anew each time
+        if type(command) is Call:
+            calls.append(command)  # noqa: PERF401
+    return calls
 
 
 class Held(Struct, frozen=True, kw_only=True):

@@ -169,7 +169,7 @@ def _attempt_failed(p: Progress, event: e.AttemptFailed, at: float) -> Progress:
         error=event.error,
         halted=event.retry_at is None,
     )
-    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
+    return with_step(p, at, event.step, new, event.message_id)
 
 
 def _step_ended_badly(
@@ -192,8 +192,7 @@ def _step_ended_badly(
         probe_base=step.probes,  # a new question has all its attempts
     )
     troubled = p.troubled + troubled_by(step.state, state)
-    message_ids = remembered(p, event.message_id)
-    return with_step(p, at, event.step, new, state=begun(p), troubled=troubled, message_ids=message_ids)
+    return with_step(p, at, event.step, new, event.message_id, state=begun(p), troubled=troubled)
 
 
 def _step_failed(p: Progress, event: e.StepFailed, at: float) -> Progress:
@@ -287,7 +286,7 @@ def _compensation_attempt_failed(p: Progress, event: e.CompensationAttemptFailed
     new = replace(
         step, calling=False, waiting="backoff", waiting_name=None, due_at=event.retry_at, compensation_error=event.error
     )
-    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
+    return with_step(p, at, event.step, new, event.message_id)
 
 
 def _compensation_failed(p: Progress, event: e.CompensationFailed, at: float) -> Progress:
@@ -300,7 +299,7 @@ def _compensation_failed(p: Progress, event: e.CompensationFailed, at: float) ->
         due_at=None,
         compensation_error=event.error,
     )
-    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
+    return with_step(p, at, event.step, new, event.message_id)
 
 
 def _step_compensated(p: Progress, event: e.StepCompensated, at: float) -> Progress:
@@ -308,7 +307,7 @@ def _step_compensated(p: Progress, event: e.StepCompensated, at: float) -> Progr
     new = replace(
         step, state=moved(p, event.step, step, "undone"), calling=False, waiting=None, due_at=None, again=False
     )
-    return with_step(p, at, event.step, new, message_ids=remembered(p, event.message_id))
+    return with_step(p, at, event.step, new, event.message_id)
 
 
 def _compensation_waived(p: Progress, event: e.CompensationWaived, at: float) -> Progress:

@@ -103,7 +103,11 @@ class Turn:
 
     def in_state(self, *states: StepState) -> list[tuple[str, StepProgress]]:
         """The steps that stand there, in the order of their declaration."""
-        return [(name, step) for name, step in self.progress.steps.items() if step.state in states]
+        found: list[tuple[str, StepProgress]] = []
+        for name, step in self.progress.steps.items():
+            if step.state in states:
+                found.append((name, step))
+        return found
 
     @property
     def halted(self) -> bool:

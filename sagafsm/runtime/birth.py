@@ -103,7 +103,7 @@ async def create_saga(
         if not held:
             progress = decision.progress
             events.extend(decision.events)
-            calls = [command for command in decision.commands if isinstance(command, c.Call)]
+            calls = c.calls_among(decision.commands)
     stays = bool(calls)
     birth = Birth(
         saga_type=definition.name,

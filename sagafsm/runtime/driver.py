@@ -107,21 +107,21 @@ class Driver:
 
     # --- deciding and storing ---
 
-    async def apply(self, given: c.Input) -> Decision:
+    async def apply(self, given: c.Input, *, anyway: bool = False) -> Decision:
         """Decide what follows from an input, store it, and carry it out. Calls run on; they are not waited for.
 
         Raises what the decider raises, StoreError where the store fails for good, LostOwnership where it is no
         longer ours.
         """
-        decision, calls = await self._store(given, ended=0)
+        decision, calls = await self._store(given, ended=0, anyway=anyway)
         for call in calls:
             self._spawn(self.run(call))
         return decision
 
-    async def _store(self, given: c.Input, *, ended: int) -> tuple[Decision, Sequence[c.Call]]:
+    async def _store(self, given: c.Input, *, ended: int, anyway: bool = False) -> tuple[Decision, Sequence[c.Call]]:
         """Decide and store; cancel what is to be cancelled; return the calls that are now due.
 
-        ``ended``: how many live calls this input is the end of.
+        ``ended``: how many live calls this input is the end of. ``anyway``: even where nothing is new.
         """
         engine = self.engine
         try:
@@ -137,7 +137,7 @@ class Driver:
                         self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
                     )
                     progress, events = decision.progress, decision.events
-                    calls = [command for command in decision.commands if type(command) is c.Call]
+                    calls = c.calls_among(decision.commands)
                     running = self._live - ended + len(calls)
                     if self._passes is not None and await self._passes.asked(decision, calls, running):
                         continue  # it got its permits meanwhile
@@ -145,7 +145,8 @@ class Driver:
                     if not events and owner is not None:
                         if calls:
                             raise RuntimeError(f"saga {self.saga_id}: {calls} were decided without an event")
-                        break  # nothing new, and the saga stays here
+                        if not anyway:
+                            break  # nothing new, and the saga stays here
                     # What the record says besides. Where that is as our last append left it, no index is touched.
                     record = (progress.state, progress.stuck, progress.suspended, running > 0)
                     steady = running > 0 and record == self._record
@@ -222,8 +223,8 @@ class Driver:
         self.abandon()
         raise LostOwnership(self.saga_id)
 
-    async def _read_again(self) -> None:
-        """Take over what another writer has stored; end where the saga is no longer ours, or part of it is lost."""
+    async def _read_again(self) -> bool:
+        """Take over what was written elsewhere; whether that was asked for. Ends where the saga is not ours, or lost."""
         stored = (await self.engine.store.load([self.saga_id])).get(self.saga_id)
         if stored is None or stored.record.version < self.progress.version:
             self.abandon()
@@ -235,6 +236,7 @@ class Driver:
         self._record = None
         start = self.engine.snapshot_of(stored)
         self.progress = replay(self.saga_id, stored.events, start)
+        return stored.record.attention
 
     async def refresh(self) -> None:
         """Somebody else has written to the saga: read it and act on it."""
@@ -244,10 +246,10 @@ class Driver:
             return
         self._turn.taken = True
         try:
-            await self._read_again()
+            asked = await self._read_again()
         finally:
             self._turn.leave()
-        await self.apply(c.Tick())
+        await self.apply(c.Tick(), anyway=asked)  # else the store would name it again and again
 
     # --- carrying out ---
 
