@@ -224,7 +224,7 @@ class Driver:
         raise LostOwnership(self.saga_id)
 
     async def _read_again(self) -> bool:
-        """Take over what was written elsewhere; whether that was asked for. Ends where the saga is not ours, or lost."""
+        """Take over what was written elsewhere; whether that was asked for. Ends where it is not ours, or lost."""
         stored = (await self.engine.store.load([self.saga_id])).get(self.saga_id)
         if stored is None or stored.record.version < self.progress.version:
             self.abandon()

@@ -6,7 +6,7 @@ import pytest
 
 from sagafsm import Delivery, PastPivot, SagaDefinition, SagaFinished, Sleep, Step, WaitFor
 from tests.runtime.steps import undo
-from tests.runtime.world import state_of, types
+from tests.runtime.world import Around, state_of, types
 
 
 @pytest.fixture
@@ -91,6 +91,28 @@ async def test_a_signal_to_a_saga_that_runs_elsewhere_is_kept_for_its_step(did, 
     assert await here.signal("s-1", "go", {"n": 1}, message_id="m-1") is Delivery.DUPLICATE
     finished = await there.wait("s-1")
     assert (state_of(finished), finished.results["go"]) == ("completed", {"n": 1})
+    assert did.names == ["a", "b", "c"]
+
+
+async def test_what_was_written_elsewhere_is_looked_at_once(world, did, there, saga):
+    """While a long call ran, its saga was read anew at every look for work."""
+
+    class Counting(Around):
+        loads = 0
+
+        async def load(self, saga_ids):
+            self.loads += 1
+            return await self.inner.load(saga_ids)
+
+    store = Counting(world.store)
+    async with world.orchestrator(saga, store=store) as driving:
+        await driving.start(saga, saga_id="s-1")
+        await asyncio.sleep(1)
+        assert await there.signal("s-1", "go") is Delivery.ACCEPTED
+        await asyncio.sleep(8)
+        assert store.loads == 1
+        assert not (await world.store.load(["s-1"]))["s-1"].record.attention
+        assert state_of(await driving.wait("s-1")) == "completed"
     assert did.names == ["a", "b", "c"]
 
 
