@@ -63,7 +63,7 @@ def _is_asked_for(turn: Turn, name: str, step: StepProgress) -> bool:
 def _ready(turn: Turn, left: list[str]) -> list[str]:
     if turn.definition.parallel_compensation:
         waiting = set(left)
-        return [name for name in left if not waiting & turn.definition.descendants[name]]
+        return [name for name in left if waiting.isdisjoint(turn.definition.descendants[name])]
     for name in left:
         if turn.progress.steps[name].state is STEP_COMPENSATING:
             return [name]
