@@ -154,7 +154,9 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
         halted=False,
     )
     version, steps = p.version + 1, {**p.steps, event.step: new}
-    return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1, **changes)
+    if changes:
+        return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1, **changes)
+    return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1)
 
 
 def _attempt_failed(p: Progress, event: e.AttemptFailed, at: float) -> Progress:

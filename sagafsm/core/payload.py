@@ -23,7 +23,7 @@ LIMIT: Final = 1_048_576  # bytes of one payload
 # In a fixed order, so that the same data is the same text: a second start is known by that.
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=write_custom, order="sorted").encode
 _encode_unordered: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=write_custom).encode
-_decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+_plain = msgspec.json.Decoder(Any, dec_hook=read_custom)
 
 
 class NotReadable(ValueError):
@@ -47,7 +47,7 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, kind: Any = Any) -> msg
         raise NotStorable(
             f"{len(text):,} bytes of JSON are over the limit of {limit:,}; store it elsewhere and keep a reference"
         ).of(what)
-    if b"\\u0000" in text and (path := find_text(_decode(text), "", has_nul)) is not None:
+    if b"\\u0000" in text and (path := find_text(_plain.decode(text), "", has_nul)) is not None:
         raise NotStorable("a NUL character, which databases refuse", path).of(what)
     return msgspec.Raw(text)
 
@@ -55,7 +55,7 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, kind: Any = Any) -> msg
 def decode(raw: msgspec.Raw | bytes, kind: Any = Any, *, what: str = "stored data") -> Any:
     """What :func:`encode` made of a value, as ``kind``; ``what`` names it in errors. Raises :class:`NotReadable`."""
     try:
-        return decoder(kind).decode(raw)
+        return (_plain if kind is Any else decoder(kind)).decode(raw)
     except msgspec.ValidationError as error:
         raise NotReadable(f"{what} does not fit {shown(kind)}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
