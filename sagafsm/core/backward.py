@@ -7,8 +7,6 @@ it succeeds, or is waived by a person, or leaves the saga stuck; ``failed`` is o
 
 from __future__ import annotations
 
-import msgspec
-
 from . import events as e
 from .commands import OUTCOME_FAILED, OUTCOME_SUCCEEDED, OUTCOME_UNKNOWN, CallEnded, OutcomeKind
 from .forward import child_id
@@ -165,8 +163,3 @@ def compensation_timers(turn: Turn) -> None:
         if late and step.state is STEP_COMPENSATING:
             error = turn.failure(name, "TimeoutError", "no reply in time")
             compensation_settled(turn, name, OUTCOME_UNKNOWN, error)
-
-
-def result_of(step: StepProgress) -> msgspec.Raw:
-    """What a compensation is given as the action's result: null where the outcome was never known."""
-    return step.result if step.result is not None else e.NULL
