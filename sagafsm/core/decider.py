@@ -96,6 +96,14 @@ def _end_at_once(turn: Turn, given: c.CallEnded, candidates: Iterable[str] | Non
         turn.commands += rest.commands
 
 
+def is_wanted(progress: Progress, call: c.Call) -> bool:
+    """Whether a call that is about to begin was not cut short, or answered, before it could."""
+    step = progress.steps[call.step]
+    if call.role is c.ROLE_PROBE:
+        return step.probing
+    return step.calling and (step.state is STEP_COMPENSATING) is (call.role is c.ROLE_BACKWARD)
+
+
 def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: Collection[str] = ()) -> float | None:
     """When the saga next has something to do by itself (None: not before somebody tells it something).
 

@@ -154,6 +154,7 @@ async def create_saga(
         raise StoreError(f"saga {saga_id} could not be created: {result}")
     driver = Driver(engine, definition, progress, BIRTH_FENCE)
     if stays:
+        driver.born(calls, lapses)  # before anybody can ask something of it: it is not idle
         engine.drivers.setdefault(saga_id, driver)  # while the answer took its time it may have been claimed anew
     try:
         if engine.listens or parent is not None or progress.state.terminal:
@@ -162,7 +163,7 @@ async def create_saga(
         if stays and engine.draining:
             driver.abandon()  # nothing begins any more: whoever takes it over makes its calls
         elif stays:
-            driver.born(calls, now, lapses)
+            driver.begin(calls, now)
         elif progress.state.terminal:
             engine.waiters.tell(saga_id, driver.instance)
         elif due_at is not None:

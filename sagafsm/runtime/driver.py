@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import commands as c
 from ..core.codec import replay
-from ..core.decider import Decision, decide, next_wake
+from ..core.decider import Decision, decide, is_wanted, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.instance import SagaInstance
-from ..core.lifecycle import STEP_COMPENSATING, SagaState
+from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..store import AppendResult, Committed, Conflict, Duplicate, Refused
 from .alarm import Alarm
@@ -96,10 +96,13 @@ class Driver:
         """The saga as it stands."""
         return SagaInstance(self.progress, self.definition)
 
-    def born(self, calls: Sequence[c.Call], now: float, lapses: int) -> None:
-        """The saga was created by an append that began these calls; ``lapses`` of the lease came before it."""
+    def born(self, calls: Sequence[c.Call], lapses: int) -> None:
+        """The saga was created by an append that announced these calls; ``lapses`` of the lease came before it."""
         self._live, self._lapses = len(calls), lapses
         self._record = (self.progress.state, False, False, True)
+
+    def begin(self, calls: Sequence[c.Call], now: float) -> None:
+        """Make the calls that it was born with."""
         for call in calls:
             self._spawn(self.run(call))
         if not self._timerless:
@@ -298,7 +301,7 @@ class Driver:
         try:
             if self.bodies:
                 await self.bodies.after_the_last(call.step, self.engine.invoker.grace)
-            if not self._is_wanted(call):
+            if not is_wanted(self.progress, call):
                 self._live -= 1
                 return None
             if not self.engine.lease_holds() or self._lapses != self.engine.lapses:
@@ -326,13 +329,6 @@ class Driver:
             gone = self._cut.pop(task, None)
             if gone is not None and not gone.done():
                 gone.set_result(None)
-
-    def _is_wanted(self, call: c.Call) -> bool:
-        """Whether a call that is about to begin was not cut short, or answered, before it could."""
-        step = self.progress.steps[call.step]
-        if call.role is c.ROLE_PROBE:
-            return step.probing
-        return step.calling and (step.state is STEP_COMPENSATING) is (call.role is c.ROLE_BACKWARD)
 
     def _cut_short(self, step: str) -> None:
         task = self._calling.get(step)

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 
+import pytest
+
 from sagafsm import Rejected, Saga, SagaDefinition, SagaState, Step, Unknown, WaitFor, step, wait_for
 from tests.runtime.steps import undo
 from tests.runtime.world import EXACT, NEVER, state_of, types
@@ -129,6 +131,27 @@ async def test_a_hook_that_waits_for_something_cancelled_changes_nothing_either(
         assert state_of(await orchestrator.run(definition, timeout=100)) == "completed"
         assert orchestrator.health().live
         assert orchestrator._engine.hooks.failures > 6
+
+
+@pytest.mark.parametrize("kind", ["SagaStarted", "AttemptStarted"])
+async def test_a_hook_may_ask_something_of_a_saga_that_is_just_born(world, did, kind):
+    """Its calls had not begun, so it was let go for ever; they were made all the same, and what they did was lost."""
+
+    class Answers:
+        async def on_transition(self, instance, event):
+            if event.type == kind:
+                await orchestrator.signal(instance.saga_id, "go", "from the hook")
+
+    async def work(data):
+        did("work")
+
+    definition = SagaDefinition(
+        name="asks", steps=[Step("a", work, compensation=undo), WaitFor("go", signal="go", on_timeout="fail")]
+    )
+    async with world.orchestrator(definition, hooks=[Answers()]) as orchestrator:
+        saga = await orchestrator.run(definition, timeout=60)
+        assert (state_of(saga), saga.results["go"]) == ("completed", "from the hook")
+    assert did.names == ["work"]
 
 
 class HangsFor:
