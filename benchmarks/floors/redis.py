@@ -67,12 +67,15 @@ class RedisFloor:
             pipeline = self._client.pipeline(transaction=False)
             for arguments, _ in batch:
                 pipeline.evalsha(*arguments)
-            answers = await pipeline.execute(raise_on_error=False)
+            try:
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            except Exception as exc:  # whoever waits must not do so for ever
+                answers = [exc] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
                 if answer == 1:
                     future.set_result(None)
                 else:
-                    future.set_exception(RuntimeError(f"lost the race against nobody: {answer}"))
+                    future.set_exception(RuntimeError(f"not appended, and there is nobody else: {answer!r}"))
         self._flushing = None
 
     async def take_over(self) -> dict[str, list[dict[str, Any]]]:
