@@ -285,7 +285,7 @@ class Driver:
                     if not (self.let_go or self._closing or self._live):
                         await self.apply(c.Tick())  # a call was cut: perhaps nothing holds the saga here any more
                     return
-                _, calls = await self._store(ended, ended=1)
+                calls = (await self._store(ended, ended=1))[1]  # and nothing else of it lives as long as the next call
                 call = calls[0] if calls else None
                 for other in calls[1:]:
                     self._spawn(self.run(other))
