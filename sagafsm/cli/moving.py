@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,9 +74,19 @@ def archive(
 
 
 def copy(
-    source: Annotated[str, typer.Argument(metavar="FROM", help="The store to copy from.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FROM",
+            help="The store to copy from: its URL, or env:NAME for the variable that holds it, password and all.",
+            show_default=False,
+        ),
+    ],
     target: Annotated[
-        str, typer.Argument(metavar="TO", help="The store to copy to; made where there is none.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TO", help="The store to copy to, likewise; made where there is none.", show_default=False
+        ),
     ],
     finished_only: Annotated[bool, typer.Option("--finished-only", help="Leave alone what has not ended.")] = False,
     keep: Annotated[
@@ -104,6 +115,7 @@ def copy(
     from ..runtime.transfer import copy_sagas, undo_copy
     from .output import print_json
 
+    source, target = _url(source), _url(target)
     for url in (source, target):
         if url.startswith("memory:"):
             raise SettingsError(f"{url} is in the memory of this process, which ends now; name a store that stays")
@@ -141,6 +153,18 @@ def copy(
         raise typer.Exit(Exit.FAILED)
     if report.busy:
         raise typer.Exit(Exit.STUCK)
+
+
+def _url(given: str) -> str:
+    """The URL of a store. Whoever may list processes reads command lines, so it can lie in the environment."""
+    from ..core.errors import SettingsError
+
+    if not given.startswith("env:"):
+        return given
+    name = given.removeprefix("env:")
+    if not os.environ.get(name):
+        raise SettingsError(f"{given}: there is no variable {name!r} in the environment that holds a URL")
+    return os.environ[name]
 
 
 async def _count(source: str) -> tuple[int, int]:

@@ -122,6 +122,15 @@ def test_stores_that_are_not_there(shop):
     assert not (shop.folder / "typo.db").exists()
 
 
+def test_urls_may_lie_in_the_environment(shop, monkeypatch):
+    """A password on a command line can be read by whoever lists processes."""
+    monkeypatch.setenv("OLD_STORE", A)
+    assert "'NEW_STORE' in the environment" in shop.error("copy", "env:OLD_STORE", "env:NEW_STORE", code=2)
+    monkeypatch.setenv("NEW_STORE", B)
+    assert shop.json("copy", "env:OLD_STORE", "env:NEW_STORE")["moved"] == 1
+    assert "was moved to sqlite:///other.db" in shop.error("show", "back", code=5)
+
+
 def test_a_person_sees_how_far_it_is(shop):
     done, shown = on_a_terminal("copy", A, B)
     assert done.returncode == 0
