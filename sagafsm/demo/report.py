@@ -62,9 +62,10 @@ def show(console: Console, result: Result, total_seconds: float) -> None:
         mark = "[red]wrong[/red]" if check in wrong else "[green]ok[/green]"
         console.print(f"  {mark}  {check}")
     killed = "" if result.killed_at is None else f", killed with SIGKILL after {result.killed_at}"
+    included = " (kill and restart included)" if killed else ""
     console.print(
         f"{settings.orders} orders{killed}: {settings.orders / result.seconds:.0f} sagas/s over {result.seconds:.1f} s"
-        f" (kill and restart included), {total_seconds:.1f} s in all; --seed {settings.seed} repeats it."
+        f"{included}, {total_seconds:.1f} s in all; --seed {settings.seed} repeats it."
     )
 
 

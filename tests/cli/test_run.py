@@ -238,6 +238,7 @@ def test_a_locked_store_ends_the_run_and_loses_nothing(sagafsm, monkeypatch):
 def test_the_demo_is_run_with_what_was_asked_for(sagafsm):
     out = sagafsm("demo", "--orders", "6", "--no-kill", "--seed", "3", "--keep", "kept").stdout
     assert "6 orders: " in out
+    assert "kill and restart" not in out
     assert "--seed 3 repeats it" in " ".join(out.split())
     assert sagafsm.json("stats", "--store", "sqlite:///kept/sagas.db")["total"] == 6
     assert "error: the demo could not be run: kept is not empty" in sagafsm.error("demo", "--keep", "kept", code=2)
