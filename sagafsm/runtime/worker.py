@@ -119,8 +119,11 @@ class Worker:
 
     async def _look_around(self) -> None:
         """Whether this process polls or not: its own sagas may wait for what a dead one owns."""
+        pause = self._engine.lease / 3
+        if self.works:
+            pause = min(pause, self.poll_interval)  # what a dead one leaves behind is to be taken over at once
         while True:
-            await asyncio.sleep(self._engine.lease / 3)
+            await asyncio.sleep(pause)
             try:
                 await self._bury_the_dead()
             except Exception as exc:  # whatever it is, the loop goes on
@@ -145,15 +148,11 @@ class Worker:
     # --- claiming ---
 
     async def _poll(self) -> None:
-        engine, failures, said, looked = self._engine, 0, float("-inf"), float("-inf")
+        engine, failures, said = self._engine, 0, float("-inf")
         pause = self.poll_interval
         while True:
             engine.wake.clear()
             try:
-                # Not with the heartbeat: that is far too seldom for "taken over at once".
-                if engine.environment.monotonic() - looked >= self.poll_interval:
-                    looked = engine.environment.monotonic()
-                    await self._bury_the_dead()
                 taken: list[str] = []
                 more = await self.sweep(taken)
                 # Where there was something there may soon be more; where there is nothing, hints and due times tell,
@@ -178,11 +177,11 @@ class Worker:
             if delay <= 0:
                 await asyncio.sleep(0)
                 continue
+            alarm = asyncio.get_running_loop().call_later(delay, engine.wake.set)
             try:
-                async with asyncio.timeout(delay):
-                    await engine.wake.wait()
-            except TimeoutError:
-                continue
+                await engine.wake.wait()
+            finally:
+                alarm.cancel()
 
     async def _listen(self, store: SupportsWakeups) -> None:
         told = False  # of an error that lasts, once
@@ -207,7 +206,8 @@ class Worker:
             engine.clock.set(claim.now)
             self._answered = engine.environment.monotonic()
             going = [engine.background(self._take_up(stored)) for stored in claim.sagas]
-            await asyncio.sleep(0)  # now each has its driver, and counts
+            if going:
+                await asyncio.sleep(0)  # now each has its driver, and counts
         full = len(claim.sagas) >= room
         engine.backlog = full and claim.next_due is not None and claim.next_due <= 0
         # Without room, what is due already would be asked for again and again: the next driver that ends wakes us.
