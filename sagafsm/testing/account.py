@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
 from ..core import events as e
 from ..core.definition import SagaDefinition
 from ..core.step import StepDefinition, StepKind
 
+_WITH_MESSAGE = frozenset(kind for kind in e.EVENT_TYPES.values() if "message_id" in kind.__struct_fields__)
+_WITH_STEP = frozenset(kind for kind in e.EVENT_TYPES.values() if "step" in kind.__struct_fields__)
 
-@attrs.frozen
-class Entry:
+
+def message_id_of(event: e.SagaEvent) -> str | None:
+    """The message that an event is the answer to, if it is to one."""
+    return event.message_id if type(event) in _WITH_MESSAGE else None  # type: ignore[attr-defined]
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event of a log: its number, when it happened (seconds since the epoch), and what it says."""
 
     seq: int
@@ -97,7 +105,7 @@ class Account:
 
     def step(self, event: e.SagaEvent) -> StepAccount | None:
         """The step that an event is about."""
-        return self.steps.get(getattr(event, "step", None) or "")
+        return self.steps.get(event.step) if type(event) in _WITH_STEP else None  # type: ignore[attr-defined]
 
     @property
     def pivot(self) -> StepAccount | None:
@@ -138,12 +146,13 @@ class Account:
         step = self.step(entry.event)
         if step is not None:
             self._of_step(step, entry)
-            if self.state == "started" and entry.event.__class__ in _BEGINNING:
+            if self.state == "started" and type(entry.event) in _BEGINNING:
                 self.state = "pending"
-        self._of_saga(entry)
+        if type(entry.event) in _OF_SAGA:
+            self._of_saga(entry)
 
     def _of_messages(self, event: e.SagaEvent) -> None:
-        message_id: str | None = getattr(event, "message_id", None)
+        message_id = message_id_of(event)
         if message_id is not None:
             self.message_ids.add(message_id)
         if isinstance(event, e.SignalReceived):
@@ -232,6 +241,7 @@ class Account:
 
 
 _BEGINNING = {e.AttemptStarted, e.WaitStarted, e.StepSkipped, e.StepFailed}
+_OF_SAGA = frozenset(kind for kind in e.EVENT_TYPES.values() if kind not in _WITH_STEP) | {e.SagaStuck}
 _ENDS: Mapping[type[e.SagaEvent], str] = {
     e.StepSucceeded: "succeeded",
     e.StepFailed: "failed",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from ..core import events as e
-from .account import Account, Calls, Entry, StepAccount
+from .account import Account, Calls, Entry, StepAccount, message_id_of
 
 Law = Callable[[Account, Entry], None]
 
@@ -320,7 +320,7 @@ def no_fallback_while_unknown(account: Account, entry: Entry) -> None:
 
 def messages_are_taken_once(account: Account, entry: Entry) -> None:
     """A message id leads to one event; a signal ends one step."""
-    message_id = getattr(entry.event, "message_id", None)
+    message_id = message_id_of(entry.event)
     if message_id is not None and message_id in account.message_ids:
         _broken("P3 messages are taken once", account, entry, "that message was taken before")
     if isinstance(entry.event, e.StepSucceeded) and entry.event.by == "signal":

@@ -16,17 +16,16 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeAlias, TypeVar
+from contextvars import Context, copy_context
+from typing import Any, TypeVar
 
-from .severed import Handle, SeveredLoop, Task
+from .severed import SeveredLoop
+from .tasks import PROCESS, Handle, Task, Tasks, Timer, end, forget
 
-PROCESS: ContextVar[str] = ContextVar("sagafsm_process", default="")
+__all__ = ["PROCESS", "Deadlock", "Livelock", "Ready", "VirtualLoop", "running_loop"]
 
 T = TypeVar("T")
-MANY_TASKS = 2_000
-AnyHandle: TypeAlias = Any  # a Handle, or one of asyncio's timers
-Ready = Sequence[tuple[AnyHandle, str]]
+Ready = Sequence[Handle]
 
 
 class Deadlock(AssertionError):
@@ -59,22 +58,21 @@ class VirtualLoop(SeveredLoop):
         self.max_steps = max_steps
         self._max_at_once = max_steps if max_at_once is None else max_at_once
         self._limit = max_steps
+        self._attend_at = max_steps + 1  # the next step before which there is more to do than to make it
         self._choose = choose
         self._pick = pick
-        self._now = start
-        self._ready: deque[tuple[AnyHandle, str]] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, str]] = []
+        self.now = start  # the virtual time, in seconds
+        self._ready: deque[Handle] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0  # timers set so far: those of one instant stay in this order
         self._idle: list[asyncio.Future[float | None]] = []
-        self._dead: set[str] = set()
-        self._frozen: dict[str, list[AnyHandle]] = {}
+        self._silent: dict[str, list[Handle] | None] = {}  # dead processes; of frozen ones also what has become ready
         self._alarms: list[tuple[int, int, Callable[[str], object]]] = []
         self._held: list[asyncio.Task[Any]] = []  # of dead processes: never run, never closed before the loop is
-        self._tasks = 0
-        self._alive: list[weakref.ref[Task]] = []
+        self._tasks = Tasks(self)
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._running = self._stopping = self._closed = False
-        self.owners: list[str] | None = None  # whose each step was, where somebody wants to know
+        self.owners: list[str] | None = None  # whose each step was, after :meth:`watch`
         self.deeds: list[tuple[int, str]] = []  # the steps in which a process did what others can see
         self.on_exit: Callable[[str, BaseException], object] | None = None  # who hears that code would end its process
 
@@ -87,7 +85,7 @@ class VirtualLoop(SeveredLoop):
             self._run(task.done)
         except BaseException:
             if isinstance(task, asyncio.Task):
-                _forget(task)
+                forget(task)
             raise
         return task.result()
 
@@ -109,60 +107,78 @@ class VirtualLoop(SeveredLoop):
         sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._finalize)
         asyncio._set_running_loop(self)
         self._running = True
-        self._limit = min(self.max_steps, self.steps + self._max_at_once)
+        self._time_moved()
         try:
-            while not until():
-                self._step()
+            self._go_on(until)
         finally:
             self._running = False
             asyncio._set_running_loop(None)
             sys.set_asyncgen_hooks(*hooks)
 
-    def _step(self) -> None:
-        ready = self._ready
-        if not ready:
-            self._nothing_ready()
-            return
-        count = len(ready)
-        if count > 1 and (self._choose is not None or self._pick is not None):
-            place = self._choose(count) if self._choose is not None else self._pick(ready)  # type: ignore[misc]
-            ready.rotate(-place)
-            handle, process = ready.popleft()
-            ready.rotate(place)
-        else:
-            handle, process = ready.popleft()
-        if handle._cancelled or process in self._dead:
-            return
-        if self._frozen and process in self._frozen:
-            self._frozen[process].append(handle)
-            return
-        self.steps += 1
-        if self.owners is not None:
-            self.owners.append(process)
-        if self._alarms and self._alarms[0][0] <= self.steps and not self._survives_alarms(handle, process):
-            return
-        if self.steps > self._limit:
-            if self._limit < self.max_steps:
-                raise Livelock(f"{self._max_at_once} steps were made and time stands still (at {self._now:g} s)")
-            raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self._now:g} s)")
-        try:
-            handle._context.run(handle._callback, *handle._args)
-        except (SystemExit, KeyboardInterrupt) as exc:
-            if self.on_exit is None or not process:
-                raise
-            self.on_exit(process, exc)
-        except BaseException as exc:
-            self.call_exception_handler(
-                {"message": f"Exception in callback {handle._callback!r}", "exception": exc, "handle": handle}
-            )
+    def _go_on(self, until: Callable[[], bool]) -> None:
+        ready, silent, choose, pick = self._ready, self._silent, self._choose, self._pick
+        in_order = choose is None and pick is None
+        while not until():
+            if not ready:
+                self._nothing_ready()
+                continue
+            if in_order or len(ready) == 1:
+                handle = ready.popleft()
+            else:
+                place = choose(len(ready)) if pick is None else pick(ready)  # type: ignore[misc]
+                handle = ready[place]
+                del ready[place]
+            if handle._cancelled:
+                continue
+            if handle.process in silent:
+                self._keep(handle)
+                continue
+            self.steps = step = self.steps + 1
+            if step >= self._attend_at and not self._attended(handle):
+                continue
+            try:
+                handle._context.run(*handle._call)
+            except BaseException as exc:
+                self._raised(handle, exc)
 
-    def _survives_alarms(self, handle: AnyHandle, process: str) -> bool:
-        """Ring; whether the callback is still to run now."""
+    def _keep(self, handle: Handle) -> None:
+        kept = self._silent[handle.process]
+        if kept is not None:
+            kept.append(handle)
+
+    def _attended(self, handle: Handle) -> bool:
+        """Do what is to be done before a step; whether it is still to be made."""
+        if self.owners is not None:
+            self.owners.append(handle.process)
         while self._alarms and self._alarms[0][0] <= self.steps:
-            heapq.heappop(self._alarms)[2](process)
-        if process in self._frozen:
-            self._frozen[process].append(handle)
-        return process not in self._frozen and process not in self._dead
+            heapq.heappop(self._alarms)[2](handle.process)
+        if self.steps > self.max_steps:
+            raise Livelock(f"{self.max_steps} steps were made and the end is not in sight (time {self.now:g} s)")
+        if self.steps > self._limit:
+            raise Livelock(f"{self._max_at_once} steps were made and time stands still (at {self.now:g} s)")
+        self._attend()
+        if handle.process in self._silent:
+            self._keep(handle)
+            return False
+        return True
+
+    def _attend(self) -> None:
+        alarm = self._alarms[0][0] if self._alarms else self.max_steps
+        self._attend_at = 0 if self.owners is not None else min(alarm, self._limit + 1)
+
+    def _time_moved(self) -> None:
+        self._limit = min(self.max_steps, self.steps + self._max_at_once)
+        self._attend()
+
+    def _raised(self, handle: Handle, error: BaseException) -> None:
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            if self.on_exit is None or not handle.process:
+                raise error
+            self.on_exit(handle.process, error)
+        else:
+            self.call_exception_handler(
+                {"message": f"Exception in callback {handle._call[0]!r}", "exception": error, "handle": handle}
+            )
 
     def _nothing_ready(self) -> None:
         next_timer = self.next_timer()
@@ -172,21 +188,24 @@ class VirtualLoop(SeveredLoop):
                 if not future.done():
                     future.set_result(next_timer)
         elif next_timer is None:
-            raise Deadlock(f"nothing is ready and no timer is set at {self._now:g} s: all wait for one another")
+            raise Deadlock(f"nothing is ready and no timer is set at {self.now:g} s: all wait for one another")
         else:
-            if next_timer > self._now:
-                self._now = next_timer
-                self._limit = min(self.max_steps, self.steps + self._max_at_once)
-            while self._timers and self._timers[0][0] <= self._now:
-                _, _, timer, process = heapq.heappop(self._timers)
-                timer._scheduled = False  # type: ignore[attr-defined]
-                self._ready.append((timer, process))
+            if next_timer > self.now:
+                self.now = next_timer
+                if self._max_at_once < self.max_steps:
+                    self._time_moved()
+            now, timers = self.now, self._timers
+            while timers and timers[0][0] <= now:
+                timer = heapq.heappop(timers)[2]
+                timer.forgotten = None
+                self._ready.append(timer)
 
     def next_timer(self) -> float | None:
         """When time next moves to, if nobody sets an earlier timer; None where no timer is set."""
-        while self._timers and self._timers[0][2].cancelled():
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else None
 
     async def idle(self) -> float | None:
         """Wait until nothing more happens at this instant; then :meth:`next_timer`."""
@@ -198,6 +217,13 @@ class VirtualLoop(SeveredLoop):
         """Call ``alarm`` just before the callback that is the ``step``-th, with the process that would run it."""
         self._count += 1
         heapq.heappush(self._alarms, (step, self._count, alarm))
+        self._attend()
+
+    def watch(self) -> list[str]:
+        """Note from now on whose each step is, in the list that is returned, and the ``deeds``."""
+        self.owners = []
+        self._attend()
+        return self.owners
 
     def noted(self) -> None:
         """The process that runs now has done something that others can see."""
@@ -211,70 +237,72 @@ class VirtualLoop(SeveredLoop):
 
         What runs at this moment goes on until it next waits.
         """
-        self._dead.add(process)
         for task in self.tasks(process):
-            _forget(task)
+            forget(task)
             asyncio._unregister_task(task)  # else whoever cleans up would wait for it
             self._held.append(task)
-        self._frozen.pop(process, None)
-        self._ready = deque(entry for entry in self._ready if entry[1] != process)
-        self._timers = [entry for entry in self._timers if entry[3] != process]
+        self._silent[process] = None  # only now: what was kept for it while it was frozen held its tasks
+        others = [handle for handle in self._ready if handle.process != process]
+        self._ready.clear()
+        self._ready.extend(others)
+        self._timers = [entry for entry in self._timers if entry[2].process != process]
         heapq.heapify(self._timers)
 
     def freeze(self, process: str) -> None:
         """Let nothing of a process run until :meth:`thaw`: its time goes on without it, as while it is stopped."""
-        if process not in self._dead:
-            self._frozen.setdefault(process, [])
+        self._silent.setdefault(process, [])
 
     def thaw(self, process: str) -> None:
         """Let a frozen process go on; everything that became ready for it meanwhile is ready now."""
-        self._ready.extend((handle, process) for handle in self._frozen.pop(process, ()))
+        kept = self._silent.get(process)
+        if kept is not None:
+            del self._silent[process]
+            self._ready.extend(kept)
 
     def tasks(self, process: str | None = None) -> list[Task]:
         """The tasks that have not ended, in the order in which they were made; ``process``: only those of one.
 
         Not asyncio's own list: that is one for all loops, and long where many loops were run.
         """
-        found = [task for reference in self._alive if (task := reference()) is not None and not task.done()]
-        return found if process is None else [task for task in found if _process(task.context) == process]
+        return self._tasks.live(process)
 
     # --- scheduling ---
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        """Run a callback once those that are ready have had their turn, or as ``choose`` says."""
+    def call_soon(self, *call: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        """Run a callback with its arguments once those that are ready had their turn, or as ``choose`` says."""
         if self._closed:
             raise RuntimeError("this loop is closed")
         if context is None:
             context = copy_context()
-        handle = Handle(callback, args, context)
-        self._ready.append((handle, context.get(PROCESS, "")))
+        handle = Handle(call, context, context.get(PROCESS, ""))
+        self._ready.append(handle)
         return handle  # type: ignore[return-value]
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, *call: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
         """Run a callback in ``delay`` seconds of virtual time."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self._plan(self.now + delay, call, context)
 
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    def call_at(self, when: float, *call: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
         """Run a callback at a virtual time."""
+        return self._plan(when, call, context)
+
+    def _plan(self, when: float, call: tuple[Any, ...], context: Context | None) -> asyncio.TimerHandle:
         if self._closed:
             raise RuntimeError("this loop is closed")
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]
-        self._count += 1
-        heapq.heappush(self._timers, (when, self._count, timer, _process(context)))
-        return timer
+        if context is None:
+            context = copy_context()
+        timer = Timer(call, context, context.get(PROCESS, ""), False, when, self._timer_cancelled)
+        self._count = count = self._count + 1
+        heapq.heappush(self._timers, (when, count, timer))
+        return timer  # type: ignore[return-value]
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+    def _timer_cancelled(self) -> None:
         """Cancelled timers are dropped when their turn comes, or here when most are."""
         self._cancelled += 1
         if self._cancelled > 100 and self._cancelled > len(self._timers) // 2:
-            self._timers = [entry for entry in self._timers if not entry[2].cancelled()]
+            self._timers = [entry for entry in self._timers if not entry[2]._cancelled]
             heapq.heapify(self._timers)
             self._cancelled = 0
 
@@ -282,7 +310,7 @@ class VirtualLoop(SeveredLoop):
 
     def time(self) -> float:
         """The virtual time, in seconds."""
-        return self._now
+        return self.now
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
@@ -292,15 +320,7 @@ class VirtualLoop(SeveredLoop):
         self, coro: Any, *, name: str | None = None, context: Context | None = None, **options: Any
     ) -> asyncio.Task[Any]:
         """A task of this loop, in the process that makes it."""
-        context = copy_context() if context is None else context
-        task = Task.__new__(Task)
-        self._tasks = task.number = self._tasks + 1  # before asyncio puts it into a set
-        self._alive.append(weakref.ref(task))
-        if len(self._alive) > MANY_TASKS:
-            self._alive = [weakref.ref(one) for one in self.tasks()]
-        task.context = context
-        task.__init__(coro, loop=self, name=name, context=context, **options)  # type: ignore[misc]
-        return task
+        return self._tasks.make(coro, name, copy_context() if context is None else context, options)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Call a function here and now: a thread would run on a time of its own, in an order of its own."""
@@ -334,21 +354,19 @@ class VirtualLoop(SeveredLoop):
         asyncio._set_running_loop(self)  # what cleans up may well begin a task; it is closed like the others
         try:
             for _ in range(10):
-                left = [*self._held, *self.tasks()]
-                self._alive.clear()
+                left = [*self._held, *self._tasks.forget_all()]
                 self._held.clear()
                 if not left:
                     break
                 for task in left:
-                    _forget(task)
-                    asyncio._unregister_task(task)
-                    _close(task)
+                    forget(task)
+                    end(task)
         finally:
             asyncio._set_running_loop(before)
         self._closed = True
         self._ready.clear()
         self._timers.clear()
-        self._frozen.clear()
+        self._silent.clear()
 
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         self._generators.discard(generator)
@@ -367,29 +385,3 @@ def running_loop() -> VirtualLoop:
     if not isinstance(loop, VirtualLoop):
         raise RuntimeError("the event loop that runs here is a real one, not a VirtualLoop")
     return loop
-
-
-def _process(context: Context | None) -> str:
-    return PROCESS.get() if context is None else context.get(PROCESS, "")
-
-
-class _Gone(SystemExit):
-    """What the coroutines of a loop that is closed end with: nobody takes it for an error of a step."""
-
-
-def _close(task: asyncio.Task[Any]) -> None:
-    """End the coroutine of a dead process now, or the collector does later and reports what its clean-up raises.
-
-    Not by its own ``close``: where a clean-up waits, that drops what waits inside, for the collector to complain of.
-    """
-    coroutine: Any = task.get_coro()
-    for _ in range(100):  # a clean-up that waits takes several rounds, and one that never ends is left
-        try:
-            coroutine.throw(_Gone())
-        except BaseException:  # the dead complain to nobody
-            return
-
-
-def _forget(task: asyncio.Task[Any]) -> None:
-    """The task is dropped on purpose: asyncio need not report it."""
-    task._log_destroy_pending = False  # type: ignore[attr-defined]

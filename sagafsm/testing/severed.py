@@ -1,7 +1,6 @@
-"""What a loop on virtual time has instead of a selector: nothing, and says so; and its own tasks and handles.
+"""What a loop on virtual time has instead of a selector: nothing, and says so.
 
-What must stay true: whatever would reach outside the process raises NotImplementedError with advice; tasks are walked
-in the same order in every run, wherever asyncio keeps them in sets.
+What must stay true: whatever would reach outside the process raises NotImplementedError with advice.
 """
 
 from __future__ import annotations
@@ -9,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any
-
-import msgspec
 
 LOGGER = logging.getLogger("asyncio")
 
@@ -42,33 +38,6 @@ class _Refused:
 
 def _refused(what: str) -> Any:
     return _Refused(what)
-
-
-class Task(asyncio.Task[Any]):
-    """A task that says where it belongs in a set: sets of tasks are then walked in the same order in every run."""
-
-    number: int
-    context: Context
-
-    def __hash__(self) -> int:
-        return self.number
-
-
-class Handle(msgspec.Struct, eq=False):
-    """What asyncio's own handle is, made and run with less ado: there are hundreds of thousands in a simulation."""
-
-    _callback: Callable[..., object]
-    _args: Any
-    _context: Context
-    _cancelled: bool = False
-
-    def cancel(self) -> None:
-        """It is not to run."""
-        self._cancelled = True
-
-    def cancelled(self) -> bool:
-        """Whether it is not to run."""
-        return self._cancelled
 
 
 class SeveredLoop(asyncio.AbstractEventLoop):

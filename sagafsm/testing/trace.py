@@ -96,7 +96,7 @@ class Purged(Entry, gc=False):
 
 
 class CallBegan(Entry, gc=False):
-    """A function of the saga was called. ``payload``: what it was given, as text; ``held``: the lease that it had."""
+    """A function of the saga was called. ``payload``: what it was given, as text."""
 
     kind = "call"
     saga: str

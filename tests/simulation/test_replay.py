@@ -31,7 +31,6 @@ for name in SHAPES:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_seed_played_twice_is_the_same_run(shape):
-    """200 seeds in all."""
     plan = SHAPES[shape]()
     for case in by_chance(1, 10):
         assert play(plan, case).run.trace.digest() == play(plan, case).run.trace.digest(), f"{shape} {case}"

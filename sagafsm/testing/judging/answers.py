@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import NoReturn, TypeAlias
 
 from ...core.fold import evolve
 from ...core.progress import Progress
-from ..account import Entry
 from ..laws import Broken
 from ..trace import Answered, Purged
 from .evidence import Evidence
 
+Told: TypeAlias = Answered | Purged
 
-def starts_are_kept(evidence: Evidence) -> None:
+
+def starts_are_kept(evidence: Evidence, told: Sequence[Told]) -> None:
     """A start that was answered with yes is there, unless it was purged."""
-    purged = {saga for entry in evidence.trace or () if isinstance(entry, Purged) for saga in entry.sagas}
-    for entry in evidence.trace or ():
-        kept = entry.saga in evidence.logs or entry.saga in purged if isinstance(entry, Answered) else True
-        if isinstance(entry, Answered) and entry.verb == "start" and entry.outcome == "ok" and not kept:
+    purged = {saga for entry in told if isinstance(entry, Purged) for saga in entry.sagas}
+    answered = [entry for entry in told if isinstance(entry, Answered) and entry.outcome == "ok"]
+    for entry in answered:
+        if entry.verb == "start" and not (entry.saga in evidence.logs or entry.saga in purged):
             _broken("L9 an acknowledged start is kept", f"{entry.saga} is gone")
 
 
-def one_id_one_saga(evidence: Evidence) -> None:
+def one_id_one_saga(told: Sequence[Told]) -> None:
     """Two starts of one id with different inputs are not both answered with yes."""
     yes: dict[str, set[str]] = {}
-    for entry in evidence.trace or ():
+    for entry in told:
         if isinstance(entry, Purged):
             for saga in entry.sagas:
                 yes.pop(saga, None)
@@ -34,9 +36,9 @@ def one_id_one_saga(evidence: Evidence) -> None:
                 _broken("A1 one id, one saga", f"{entry.saga} was started with two different inputs")
 
 
-def aborts_are_kept(evidence: Evidence, reached: set[str]) -> None:
+def aborts_are_kept(evidence: Evidence, told: Sequence[Told], reached: set[str]) -> None:
     """An abort that was answered with yes stands in the log, or the saga was on its way back already."""
-    for entry in evidence.trace or ():
+    for entry in told:
         if not isinstance(entry, Answered) or entry.verb != "abort":
             continue
         if entry.outcome == "fail":
@@ -53,16 +55,17 @@ def aborts_are_kept(evidence: Evidence, reached: set[str]) -> None:
             )
 
 
-def views_are_whole(evidence: Evidence, entries: dict[str, list[Entry]]) -> None:
+def views_are_whole(evidence: Evidence) -> None:
     """What a reader was shown is the fold of a prefix of the log: nothing of another moment is in it."""
     for saga, shown in evidence.views:
-        log = entries.get(saga)
+        log = evidence.logs.get(saga)
         if log is None:
             continue
-        if shown.version > len(log):
-            _broken("L2 the log only grows", f"{saga} was shown at version {shown.version}, and has {len(log)} events")
+        count = len(log.events)
+        if shown.version > count:
+            _broken("L2 the log only grows", f"{saga} was shown at version {shown.version}, and has {count} events")
         progress: Progress | None = None
-        for entry in log[: shown.version]:
+        for entry in log.entries()[: shown.version]:
             progress = evolve(progress, entry.event, entry.at)
         if progress != shown:
             _broken("A4 reads are never torn", f"{saga} was shown as {shown}, but was {progress}")

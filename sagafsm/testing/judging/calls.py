@@ -13,7 +13,7 @@ import msgspec
 
 from ...core.definition import SagaDefinition
 from ..laws import Broken
-from ..trace import Appended, CallBegan, CallOver, Effected, Fault, Heard
+from ..trace import Appended, CallBegan, CallOver, Effected, Fault, Granted, Heard
 from .records import Records
 
 LEASE_SHARE = 0.9 * 1.03  # what a worker counts on, and how much its clock may drift
@@ -82,11 +82,11 @@ class Calls:
             elif event.type == "CompensationStarted":
                 self._turned.add(entry.saga)
 
-    def granted(self, process: str, saga: str) -> None:
+    def granted(self, entry: Granted) -> None:
         """A saga was given to a process: whatever it was told before, it may go on now."""
         if self._crashed and "takeover" in self.reached:
             self.reached.add("a crash and a lost lease in one run")
-        self._heard.pop((process, saga), None)
+        self._heard.pop((entry.process, entry.saga), None)
 
     def heard(self, entry: Heard) -> None:
         """A process was told that a saga has ended, or is no longer its."""

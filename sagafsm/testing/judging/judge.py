@@ -6,17 +6,18 @@ invariant is broken. What cannot be judged by the evidence at hand is left out, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from ...core.progress import Progress
-from ..account import Entry
 from ..checker import Effect, check_net_effect
 from ..laws import Broken
 from ..trace import (
     Answered,
     Appended,
+    Asked,
     Beat,
     CallBegan,
     CallOver,
@@ -30,8 +31,11 @@ from ..trace import (
 )
 from ..trace import Entry as TraceEntry
 from . import answers, logs
+from .answers import Told
 from .calls import Calls
 from .evidence import Evidence
+from .known import Known
+from .logs import Followed
 from .made import calls_were_announced
 from .records import Records
 
@@ -44,17 +48,24 @@ class Verdict:
     standing: dict[str, Progress] = attrs.Factory(dict[str, Progress])
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Hold every invariant against the evidence. Raises :class:`~sagafsm.testing.checker.Broken`."""
+def judge(evidence: Evidence, known: Known | None = None) -> Verdict:
+    """Hold every invariant against the evidence. Raises :class:`~sagafsm.testing.checker.Broken`.
+
+    ``known``: logs of the same definitions that were found clean; new ones are added.
+    """
     verdict = Verdict()
     records = Records(verdict.reached)
+    told: Sequence[Told] = ()
     if evidence.trace is not None:
         definitions = {saga: log.definition for saga, log in evidence.logs.items()}
-        _follow(evidence.trace, records, Calls(records, evidence.knows, definitions), verdict.reached)
-    entries: dict[str, list[Entry]] = {}
+        told = _follow(evidence.trace, records, Calls(records, evidence.knows, definitions), verdict.reached)
     for saga, log in evidence.logs.items():
         try:
-            progress, entries[saga], _ = logs.follow(log, thorough=evidence.thorough)
+            if known is None or evidence.thorough:
+                followed = logs.follow(log, thorough=evidence.thorough)
+            else:
+                followed = known.follow(log)
+            progress = followed.progress
             logs.record_agrees(log, progress)
             if evidence.trace is not None:
                 logs.stored_as_accepted(log, records)
@@ -64,47 +75,40 @@ def judge(evidence: Evidence) -> Verdict:
             broken.add_note(f"saga {saga}")
             raise
         verdict.standing[saga] = progress
-        _note(verdict.reached, entries[saga], progress)
+        _note(verdict.reached, followed)
     if evidence.effects is not None and evidence.quiescent:
         _judge_effects(evidence, verdict, records.purged_as)
     calls_were_announced(evidence)
-    answers.starts_are_kept(evidence)
-    answers.one_id_one_saga(evidence)
-    answers.aborts_are_kept(evidence, verdict.reached)
-    answers.views_are_whole(evidence, entries)
+    answers.starts_are_kept(evidence, told)
+    answers.one_id_one_saga(told)
+    answers.aborts_are_kept(evidence, told, verdict.reached)
+    answers.views_are_whole(evidence)
     return verdict
 
 
-def _follow(trace: Iterable[TraceEntry], records: Records, calls: Calls, reached: set[str]) -> None:
+def _follow(trace: Sequence[TraceEntry], records: Records, calls: Calls, reached: set[str]) -> list[Told]:
+    """Show every entry to those who keep books of its kind; what clients were told, and what is gone."""
+    told: list[Told] = []
+    hear: dict[type[TraceEntry], tuple[Callable[[Any], object], ...]] = {
+        Appended: (records.appended, calls.appended),
+        Beat: (records.beat,),
+        CallBegan: (calls.began,),
+        CallOver: (calls.over,),
+        Granted: (records.granted, calls.granted),
+        Heard: (calls.heard,),
+        Effected: (calls.effected,),
+        Retired: (records.retired,),
+        Fault: (records.fault, calls.fault),
+        Released: (records.released,),
+        Purged: (records.purge, told.append),
+        Answered: (told.append,),
+        Asked: (),
+    }
     for entry in trace:
-        if isinstance(entry, Appended):
-            records.appended(entry)
-            calls.appended(entry)
-        elif isinstance(entry, Beat):
-            records.beat(entry)
-        elif isinstance(entry, CallBegan):
-            calls.began(entry)
-        elif isinstance(entry, CallOver):
-            calls.over(entry)
-        elif isinstance(entry, Granted):
-            records.granted(entry)
-            calls.granted(entry.process, entry.saga)
-        elif isinstance(entry, Heard):
-            calls.heard(entry)
-        elif isinstance(entry, Effected):
-            calls.effected(entry)
-        elif isinstance(entry, Retired):
-            records.retired(entry)
-        elif isinstance(entry, Fault):
-            records.fault(entry)
-            calls.fault(entry)
-            reached.add(entry.what)
-        elif isinstance(entry, Released):
-            records.released(entry)
-        elif isinstance(entry, Purged):
-            records.purge(entry)
-        elif isinstance(entry, Answered) and entry.what:
-            reached.add(f"{entry.verb}: {entry.what}")
+        for book in hear[type(entry)]:
+            book(entry)
+    reached.update(f"{entry.verb}: {entry.what}" for entry in told if type(entry) is Answered and entry.what)
+    return told
 
 
 def _judge_effects(evidence: Evidence, verdict: Verdict, purged: Mapping[str, str]) -> None:
@@ -120,11 +124,12 @@ def _judge_effects(evidence: Evidence, verdict: Verdict, purged: Mapping[str, st
             raise
 
 
-def _note(reached: set[str], entries: list[Entry], progress: Progress) -> None:
+def _note(reached: set[str], followed: Followed) -> None:
     """What of interest a log shows."""
-    reached.update(type(entry.event).__name__ for entry in entries)
+    progress = followed.progress
+    reached.update(followed.types)
     reached.add(f"{progress.state.value} {progress.outcome or ''}".strip())
     if progress.stuck:
         reached.add("stuck in the end")
-    elif progress.state.terminal and any(type(entry.event).__name__ == "SagaUnstuck" for entry in entries):
+    elif progress.state.terminal and "SagaUnstuck" in followed.types:
         reached.add("a saga was stuck and led on")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
+import attrs
+
 from ...core import commands as c
 from ...core import events as e
 from ...core.decider import decide
@@ -12,7 +14,7 @@ from ...core.errors import StoreCorrupt, StoreTooNew
 from ...core.fold import evolve
 from ...core.progress import Progress
 from ...core.turn import Surroundings
-from ..account import Account, Entry
+from ..account import Account, Entry, message_id_of
 from ..checker import LogChecker, check_bounded, check_fold_agrees, check_replay
 from ..law_index import laws_about
 from ..laws import Broken
@@ -20,41 +22,59 @@ from .evidence import Evidence, Log
 from .records import Records
 
 SURROUNDINGS = Surroundings()
+DECIDED = (e.CompensationWaived, e.SagaUnstuck)
 ASTRAY = "astray-"  # begins the last part of the message ids of replies that nobody asked for
 
 
-def follow(log: Log, *, thorough: bool) -> tuple[Progress, list[Entry], Account]:
-    """Hold every law of a log against it; where the saga stands, its events, and what they count up to."""
+@attrs.frozen
+class Followed:
+    """A log that is clean. ``types``: of its events, by name; ``progress``: where the saga stands after it."""
+
+    types: frozenset[str]
+    progress: Progress
+
+
+def follow(log: Log, *, thorough: bool) -> Followed:
+    """Hold every law of a log against it."""
     try:
         entries = log.entries()
     except (StoreCorrupt, StoreTooNew) as exc:
         _broken("V3 what is stored can be read", f"{log.saga_id}: {exc}")
+    if [entry.seq for entry in entries] != list(range(1, len(entries) + 1)):
+        _broken("L1 gap-free", f"{log.saga_id} has the events {[entry.seq for entry in entries]}")
+    account, progress = _counted(log, entries, thorough=thorough)
+    if progress is None:
+        _broken("L1 gap-free", f"the log of {log.saga_id} is empty")
+    check_fold_agrees(account, progress)
+    if thorough:
+        check_replay(entries, range(1, len(entries), 4))
+        time_is_not_order(entries, progress)
+    check_bounded(account)
+    kinds = {type(entry.event) for entry in entries}
+    if e.WaitStarted in kinds:
+        timers_are_due(entries)
+    if not kinds.isdisjoint(DECIDED):
+        people_are_named(entries)
+    replies_are_of_their_attempt(entries)
+    steps_are_those_of_the_definition(log, entries)
+    return Followed(frozenset(kind.__name__ for kind in kinds), progress)
+
+
+def _counted(log: Log, entries: list[Entry], *, thorough: bool) -> tuple[Account, Progress | None]:
+    """What the events count up to, and where they lead; every law is asked on the way."""
     if thorough:
         checker = LogChecker(log.definition)
         for entry in entries:
             checker.see(entry.event, entry.at)
-        account, progress = checker.account, checker.progress
-        check_replay(entries, range(1, len(entries), 4))
-        time_is_not_order(entries, progress)
-    else:
-        account, progress = Account(log.definition), None
-        for entry in entries:
-            for law in laws_about(type(entry.event)):
-                law(account, entry)
-            account.add(entry)
-            progress = evolve(progress, entry.event, entry.at)
-        if progress is not None:
-            check_fold_agrees(account, progress)
-    if progress is None:
-        _broken("L1 gap-free", f"the log of {log.saga_id} is empty")
-    if [entry.seq for entry in entries] != list(range(1, len(entries) + 1)):
-        _broken("L1 gap-free", f"{log.saga_id} has the events {[entry.seq for entry in entries]}")
-    check_bounded(account)
-    timers_are_due(entries)
-    replies_are_of_their_attempt(entries)
-    people_are_named(entries)
-    steps_are_those_of_the_definition(log, entries)
-    return progress, entries, account
+        return checker.account, checker.progress
+    account = Account(log.definition)
+    progress: Progress | None = None
+    for entry in entries:
+        for law in laws_about(type(entry.event)):
+            law(account, entry)
+        account.add(entry)
+        progress = evolve(progress, entry.event, entry.at)
+    return account, progress
 
 
 def record_agrees(log: Log, progress: Progress) -> None:
@@ -96,12 +116,12 @@ def at_rest(log: Log, progress: Progress, now: float) -> None:
         _broken("L7 a saga at its end decides nothing", f"{log.saga_id}: {decision.events} {decision.commands}")
 
 
-def time_is_not_order(entries: list[Entry], progress: Progress | None) -> None:
+def time_is_not_order(entries: list[Entry], progress: Progress) -> None:
     """With all times the same the log still folds, and to the same states."""
     other: Progress | None = None
     for entry in entries:
         other = evolve(other, entry.event, 0.0)
-    if other is not None and progress is not None:
+    if other is not None:
         states = {name: step.state for name, step in progress.steps.items()}
         if (other.state, {name: step.state for name, step in other.steps.items()}) != (progress.state, states):
             _broken("L11 time is not order", f"without times {other.state} {other.steps}")
@@ -112,18 +132,18 @@ def timers_are_due(entries: list[Entry]) -> None:
     until: dict[str, float] = {}
     for entry in entries:
         event = entry.event
-        if isinstance(event, e.WaitStarted) and event.until is not None:
+        if type(event) is e.WaitStarted and event.until is not None:
             until[event.step] = event.until
-        elif (
-            isinstance(event, e.StepSucceeded) and event.by == "timer" and entry.at < until.get(event.step, 0.0) - 1e-6
-        ):
+        elif type(event) is e.StepSucceeded and event.by == "timer" and entry.at < until.get(event.step, 0.0) - 1e-6:
             _broken("CL4 timers are due", f"{event} at {entry.at}, but it was to wait until {until[event.step]}")
 
 
 def replies_are_of_their_attempt(entries: list[Entry]) -> None:
     """A reply that names an attempt (in its message id, as the simulation's do) ends that attempt and no other."""
     for entry in entries:
-        message_id = str(getattr(entry.event, "message_id", None) or "")
+        message_id = message_id_of(entry.event)
+        if message_id is None:
+            continue
         if f":{ASTRAY}" in message_id:
             _broken("U4 a reply astray is not taken", f"{entry.event}")
         named = message_id.rpartition(":attempt-")[2]
@@ -136,8 +156,8 @@ def people_are_named(entries: list[Entry]) -> None:
     """What a person decided says who and why."""
     for entry in entries:
         event = entry.event
-        waived = isinstance(event, e.CompensationWaived) and not event.actor
-        decided = isinstance(event, e.SagaUnstuck) and event.decision in ("retry", "skip") and not event.actor
+        waived = type(event) is e.CompensationWaived and not event.actor
+        decided = type(event) is e.SagaUnstuck and event.decision in ("retry", "skip") and not event.actor
         if waived or decided:
             _broken("A3 people are named", f"{event} does not say who decided it")
 

@@ -186,6 +186,7 @@ class Records:
     def fault(self, entry: Fault) -> None:
         """Something was broken."""
         self.faults += 1
+        self.reached.add(entry.what)
         if entry.what == "clock jump" and entry.about.startswith("-"):
             self.clock_jumped_back = True
 

@@ -25,7 +25,7 @@ from .run import Run
 from .schedule import SCHEDULES
 
 THOROUGH_EVERY = 16
-COLLECT_EVERY = 250
+COLLECT_EVERY = 16  # runs; garbage of more than that no longer fits into the caches, and costs three times as much
 
 
 @attrs.define(eq=False)
@@ -161,8 +161,7 @@ class Opportunities:
 def opportunities(plan: Plan, case: Case) -> Opportunities:
     """Play a run to see where more can go wrong in it."""
     run = _make(plan, case, record=False)
-    owners: list[str] = []
-    run.loop.owners = owners
+    owners = run.loop.watch()
     with suppress(Broken):  # whoever plays it as a run of its own hears of it
         run.play()
     faults = run.faults

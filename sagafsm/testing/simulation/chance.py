@@ -8,7 +8,7 @@ After Hypothesis' own byte strings, and the tape of FoundationDB's and TigerBeet
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,9 +17,12 @@ ONE_BYTE = 256
 
 
 class Chance:
-    """Decisions. ``seed`` 0: after the tape come zeros only. ``drawn``: the tape of what was decided, if asked for."""
+    """Decisions. ``seed`` 0: after the tape come zeros only. ``drawn``: the tape of what was decided, if asked for.
 
-    __slots__ = ("_place", "_random", "_tape", "drawn", "seed")
+    ``below(bound)``: a number from 0 to ``bound - 1``.
+    """
+
+    below: Callable[[int], int]
 
     def __init__(self, seed: int, tape: bytes = b"", *, record: bool = False) -> None:
         self.seed = seed
@@ -27,9 +30,12 @@ class Chance:
         self._place = 0
         self._random = random.Random(seed).random if seed else None
         self.drawn: bytearray | None = bytearray() if record else None
+        if self._random is not None and not tape and not record:
+            self.below = _from(self._random)
+        else:
+            self.below = self._below
 
-    def below(self, bound: int) -> int:
-        """A number from 0 to ``bound - 1``."""
+    def _below(self, bound: int) -> int:
         if bound < 2:
             return 0
         if self._place < len(self._tape):
@@ -66,3 +72,8 @@ class Chance:
     def spread(self) -> float:
         """A number from -1 to 1, and 0 where all is calm: the jitter of a backoff."""
         return (0.0, 1.0, -1.0, 0.5)[self.below(4)]
+
+
+def _from(draw: Callable[[], float]) -> Callable[[int], int]:
+    """The same without a tape: there are hundreds of decisions in a run."""
+    return lambda bound: int(draw() * bound) if bound > 1 else 0

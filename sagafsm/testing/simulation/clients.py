@@ -60,7 +60,7 @@ class Clients:
             return "down", None
         self._asked += 1
         number, add, loop, asked = self._asked, run.trace.add, run.loop, process.id
-        add(Asked(loop.time(), asked, client, verb, saga, number))
+        add(Asked(loop.now, asked, client, verb, saga, number))
         task = process.begin(work)
         outcome, answer = "info", None
         self.asking[number], since = task, loop.steps
@@ -81,7 +81,7 @@ class Clients:
         what = type(answer).__name__ if outcome == "fail" else answer.name if isinstance(answer, Delivery) else ""
         add(
             Answered(
-                loop.time(), asked, client, verb, saga, number, outcome, what,
+                loop.now, asked, client, verb, saga, number, outcome, what,
                 None if told is None else told.version, None if told is None else told.state.value,
             )
         )  # fmt: skip

@@ -43,8 +43,7 @@ class Faults:
         self.levels: dict[str, int] = dict.fromkeys(SITES, OFF)
         self.struck: list[str] = []
         self._draw(enabled)
-        self.any_store = any(self.levels[site] for site in STORE_SITES)
-        self.any_call = any(self.levels[site] for site in CALL_SITES)
+        self.stale_reads = bool(self.levels["read stale"])  # else nobody need remember what was there before
 
     def _draw(self, enabled: Sequence[str]) -> None:
         below = self._chance.below
@@ -64,12 +63,18 @@ class Faults:
         self.struck.append(site)
         return True
 
+    def possible(self, sites: Sequence[str]) -> Sequence[str]:
+        """Those of these sites at which anything can happen in this run."""
+        return tuple(site for site in sites if self.levels[site])
+
     def first(self, sites: Sequence[str]) -> str | None:
-        """The one of these that happens now, if any: they exclude each other."""
+        """The one of these that happens now, if any: they exclude each other. ``sites``: possible ones."""
         if self.calm:
             return None
+        below, levels = self._chance.below, self.levels
         for site in sites:
-            if self.levels[site] and self.strikes(site):
+            if below(100) >= 100 - levels[site]:
+                self.struck.append(site)
                 return site
         return None
 
@@ -96,7 +101,7 @@ class TargetedFaults(Faults):
         self.seen = 0
         self.met: list[str] = []
         super().__init__(chance)
-        self.any_store = self.any_call = True
+        self.stale_reads = "read stale" in targets.values()
 
     def _draw(self, enabled: Sequence[str]) -> None:
         """Nothing is left to chance."""
@@ -110,6 +115,9 @@ class TargetedFaults(Faults):
             return False
         self.struck.append(site)
         return True
+
+    def possible(self, sites: Sequence[str]) -> Sequence[str]:
+        return sites
 
     def first(self, sites: Sequence[str]) -> str | None:
         found = None

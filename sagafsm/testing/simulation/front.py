@@ -50,7 +50,7 @@ class Front:
 
     async def load(self, saga_ids: Sequence[str]) -> Mapping[str, StoredSaga]:
         server = self._server
-        stale = server.faults.any_store and server.faults.strikes("read stale")
+        stale = server.faults.strikes("read stale")
         return await server.request(lambda: server.load(saga_ids, stale=stale), "read")
 
     async def events(self, saga_id: str, after: int = 0) -> Sequence[StoredEvent]:
@@ -72,23 +72,23 @@ class Front:
         return await server.request(lambda: server.release(process, saga_id, worker_id, fence), "commit")
 
     async def heartbeat(self, worker_id: str, ttl: float) -> Worker:
-        server, process, asked = self._server, self._process, self._server.loop.time()
+        server, process, asked = self._server, self._process, self._server.loop.now
         return await server.request(lambda: server.heartbeat(process, worker_id, ttl, asked), "beat")
 
     async def workers(self) -> Sequence[Worker]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.workers()), "read")
+        return await self._server.glance(lambda: done(memory.workers()))
 
     async def retire(self, worker_id: str) -> None:
         server, process = self._server, self._process
         await server.request(lambda: server.retire(process, worker_id), "beat")
 
     async def now(self) -> float:
-        return await self._server.request(self._server.clock, "read")
+        return await self._server.glance(self._server.clock)
 
     async def counts(self) -> Sequence[Count]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.counts()), "read")
+        return await self._server.glance(lambda: done(memory.counts()))
 
     async def purge(
         self, finished_before: float, *, limit: int = 500, keep_ids: float = 0.0, saga_ids: Sequence[str] | None = None
@@ -102,4 +102,4 @@ class Front:
 
     async def definitions(self) -> Mapping[str, bytes]:
         memory = self._server.memory
-        return await self._server.request(lambda: done(memory.definitions()), "read")
+        return await self._server.glance(lambda: done(memory.definitions()))

@@ -9,10 +9,10 @@ whatever the caller was told. A step with ``idempotent=False`` has a participant
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -74,6 +74,8 @@ class Message:
 class Participants:
     """Everything outside the sagas. ``plans``: what steps are meant to do, by name; ``say`` takes their messages."""
 
+    sites: ClassVar[Mapping[str, Sequence[str]]] = SITES_OF  # what can go wrong around a call, by its role
+
     def __init__(
         self,
         loop: VirtualLoop,
@@ -97,6 +99,7 @@ class Participants:
         self.messages = 0
         self._calls = 0
         self._numbers = 0
+        self.troubles = {role: faults.possible(sites) for role, sites in self.sites.items()}
         self.context: Context = copy_context()
         self.context.run(PROCESS.set, "world")
 
@@ -107,13 +110,14 @@ class Participants:
     ) -> Any:
         """Make one call, with whatever goes wrong in it."""
         process, trace, loop = PROCESS.get(), self.trace, self.loop
-        loop.noted()
+        if loop.owners is not None:
+            loop.noted()
         self._calls = number = self._calls + 1
         saga, step, role = context.saga_id, place.step.name, place.role
         via = context.via
         trace.add(
             CallBegan(
-                loop.time(), process, saga, step, role, via, context.attempt, context.idempotency_key,
+                loop.now, process, saga, step, role, via, context.attempt, context.idempotency_key,
                 payload_text(arguments, keywords), number,
             )
         )  # fmt: skip
@@ -135,15 +139,16 @@ class Participants:
             outcome = "error"
             raise
         finally:
-            trace.add(CallOver(loop.time(), process, saga, step, role, outcome, number))
+            trace.add(CallOver(loop.now, process, saga, step, role, outcome, number))
 
     def answer(
         self, place: Place, context: StepContext, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Awaitable[Any]:
         """What comes back from a call, sooner or later."""
-        faults, loop = self.faults, self.loop
-        future: asyncio.Future[Any] = loop.create_future()
-        trouble = faults.first(SITES_OF[place.role]) if faults.any_call and not faults.calm else None
+        loop = self.loop
+        future: asyncio.Future[Any] = asyncio.Future(loop=loop)
+        possible = self.troubles[place.role]
+        trouble = self.faults.first(possible) if possible else None
         step = place.step.name
         plan = (
             "ok" if place.role == "probe" else self.plans.get(step if place.role == "forward" else f"undo {step}", "ok")
@@ -300,7 +305,7 @@ class Participants:
         place = request.place
         via = place.via
         self.effects.setdefault(request.saga, []).append(Effect(step=place.step.name, via=via, undo=undo))
-        self.trace.add(Effected(self.loop.time(), "", request.saga, place.step.name, via, undo, request.key))
+        self.trace.add(Effected(self.loop.now, "", request.saga, place.step.name, via, undo, request.key))
 
     # --- replies ---
 

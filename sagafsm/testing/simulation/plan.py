@@ -9,6 +9,7 @@ import attrs
 
 from ...core.definition import SagaDefinition
 from ...runtime.settings import Settings
+from ..judging.known import Known
 from .faults import SITES
 from .places import Stagehand
 
@@ -54,6 +55,7 @@ class Plan:
     before: Callable[[], object] | None = None
     after: Callable[[Run], object] | None = None
     stage: Stagehand = attrs.field(init=False)
+    known: Known = attrs.field(init=False, factory=Known)
 
     def __attrs_post_init__(self) -> None:
         self.stage = Stagehand(self.definitions)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ...core.definition import SagaDefinition
 from ...core.errors import SagaError
+from ...core.retry import ACTION_RETRY, COMPENSATION_RETRY
 from ...runtime.orchestrator import Orchestrator
 from ...runtime.settings import Settings
 from ..environment import VirtualEnvironment
@@ -87,6 +88,8 @@ class Process:
                 poll_interval=POLL,
                 lease=LEASE,
                 drain_timeout=2.0,
+                retry=ACTION_RETRY,
+                compensation_retry=COMPENSATION_RETRY,
                 settings=self._settings,
                 environment=self._environment(),
             )
@@ -122,7 +125,7 @@ class Process:
         """It dies without a word; ``noticed``: others on its host can tell that it is gone."""
         if not self.up:
             return
-        self._trace.add(Fault(self._loop.time(), self.id, "crash"))
+        self._trace.add(Fault(self._loop.now, self.id, "crash"))
         self._loop.kill(self.id)
         if noticed and self.orchestrator is not None and self.orchestrator._engine_ is not None:
             self._dead.add(self.orchestrator._engine_.worker_id)
@@ -131,14 +134,14 @@ class Process:
     def freeze(self) -> None:
         """It stops, as by SIGSTOP, and knows nothing of it."""
         if self.up and not self.frozen:
-            self._trace.add(Fault(self._loop.time(), self.id, "freeze"))
+            self._trace.add(Fault(self._loop.now, self.id, "freeze"))
             self._loop.freeze(self.id)
             self.frozen = True
 
     def thaw(self) -> None:
         """It goes on where it was."""
         if self.frozen:
-            self._trace.add(Fault(self._loop.time(), self.id, "thaw"))
+            self._trace.add(Fault(self._loop.now, self.id, "thaw"))
             self._loop.thaw(self.id)
             self.frozen = False
 
@@ -147,7 +150,7 @@ class Process:
         orchestrator, process = self.orchestrator, self.id
         if not self.up or orchestrator is None:
             return
-        self._trace.add(Fault(self._loop.time(), process, "stop"))
+        self._trace.add(Fault(self._loop.now, process, "stop"))
         self.orchestrator = None
         closing = self._loop.create_task(orchestrator.close(), context=self._context)
         while not closing.done() and self.up and self.id == process and not self.missing:
@@ -156,7 +159,7 @@ class Process:
             return  # it died while it was leaving
         if closing.exception() is not None and not isinstance(closing.exception(), SagaError):
             raise closing.exception()  # type: ignore[misc]
-        self._trace.add(Fault(self._loop.time(), process, "stopped"))
+        self._trace.add(Fault(self._loop.now, process, "stopped"))
         if self.id == process:
             self.up = False
 

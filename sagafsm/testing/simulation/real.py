@@ -67,6 +67,8 @@ class Counted:
 class RealWorld(Participants):
     """Calls what the user wrote. ``met``: what was meant to go wrong and did, and how often each key was called."""
 
+    sites = TROUBLES
+
     def __init__(self, *arguments: Any, watch: Watch) -> None:
         super().__init__(*arguments)
         self.watch = watch
@@ -83,8 +85,7 @@ class RealWorld(Participants):
         return self._call(place, context, functools.partial(_real, place, *arguments, **keywords))
 
     async def _call(self, place: Place, context: StepContext, real: functools.partial[Any]) -> Any:
-        faults = self.faults
-        trouble = faults.first(TROUBLES[place.role]) if faults.any_call and not faults.calm else None
+        trouble = self.faults.first(self.troubles[place.role])
         trouble = self._meant(place, context.idempotency_key) or trouble
         await asyncio.sleep(0)
         if trouble == "call error":
@@ -184,7 +185,7 @@ class RealWorld(Participants):
         if effective:
             via = place.via
             self.effects.setdefault(saga, []).append(Effect(step=place.step.name, via=via, undo=undo))
-            self.trace.add(Effected(self.loop.time(), "", saga, place.step.name, via, undo, key))
+            self.trace.add(Effected(self.loop.now, "", saga, place.step.name, via, undo, key))
 
     def _reply_later(self, place: Place, context: StepContext) -> None:
         self.messages += 1

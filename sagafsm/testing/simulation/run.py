@@ -27,13 +27,13 @@ from .clients import Clients
 from .faults import Faults
 from .participants import Participants
 from .plan import Plan
-from .process import RESTART, Process
+from .process import Process
 from .schedule import loop_options
 from .server import Server, done
 from .standing import Standing
-from .tampering import WAYS, check_set_aside, is_left_alone, tamper, unharmed
+from .strikes import STEPS_PER_RUN, Strikes
+from .tampering import check_set_aside, is_left_alone, unharmed
 
-STEPS_PER_RUN = 400  # about; where faults strike by the count of steps
 MAX_STEPS = 60_000
 
 
@@ -51,7 +51,8 @@ class Run:
         self.problems: list[str] = []
         self.loop = VirtualLoop(**loop_options(schedule, chance, steps=STEPS_PER_RUN), max_steps=MAX_STEPS)
         self.loop.set_exception_handler(self._unheard)
-        self.loop.on_exit = self._exited
+        self.strikes = Strikes(self)
+        self.loop.on_exit = self.strikes.exited
         self.server = Server(self.loop, self.trace, faults, chance.below)
         self.server.watching.append(self._wrote)
         self.standing: dict[str, Standing] = {}
@@ -72,8 +73,8 @@ class Run:
         self._most = 0.0
         self._poison = {f"poison-{number}" for number in range(plan.poison)}
         self._held: set[asyncio.Task[Any]] = set()
-        self._same_host = bool(chance.below(2))
-        self._lame = self.processes[chance.below(len(self.processes))] if chance.below(5) == 1 else None
+        self.same_host = bool(chance.below(2))  # others can tell that a process is gone
+        self.lame = self.processes[chance.below(len(self.processes))] if chance.below(5) == 1 else None
 
     def _processes(self) -> list[Process]:
         numbers, below = itertools.count(1), self.chance.below
@@ -116,7 +117,7 @@ class Run:
         """Hold every invariant against what happened. Raises Broken."""
         for number in range(self.plan.poison):
             check_set_aside(self.server, f"poison-{number}")
-        return judge(self.evidence(thorough=thorough))
+        return judge(self.evidence(thorough=thorough), self.plan.known)
 
     def evidence(self, *, thorough: bool) -> Evidence:
         """What is known of this run."""
@@ -141,9 +142,7 @@ class Run:
             self.server.poison(saga, self.plan.starts[0][0])
         for process in self.processes:
             process.start()
-        self._plan_faults()
-        if self.plan.victim is not None:
-            self.loop.call_later(0.7 + self.chance.below(16) / 4, self._tamper, self.plan.victim)
+        self.strikes.plan()
         for number, saga in enumerate(self.sagas):
             self.standing[saga] = Standing()
             self.clients.start(number, saga)
@@ -151,7 +150,7 @@ class Run:
         lingers = self.chance.below(10) == 1  # what comes after the end belongs to the run too
         await self._until(self.calm_since if lingers else None, self.calm_since)
         self._calm()
-        await self._until(None, self.loop.time() + self.plan.quiet)
+        await self._until(None, self.loop.now + self.plan.quiet)
         if not self.at_rest:
             self._not_settled()
         self.world.settle()
@@ -163,9 +162,9 @@ class Run:
         """Let things happen until all is settled (and not before ``least``), or until ``most``."""
         loop = self.loop
         if least is not None:
-            await asyncio.sleep(max(0.0, least - loop.time()))
+            await asyncio.sleep(max(0.0, least - loop.now))
         self._most = most
-        if not self.at_rest and loop.time() < most:
+        if not self.at_rest and loop.now < most:
             self._changed = loop.create_future()
             alarm = loop.call_at(most, self.look)
             await self._changed
@@ -174,12 +173,15 @@ class Run:
 
     def look(self) -> None:
         """Something has changed: perhaps all is settled now."""
-        if self._changed is not None and not self._changed.done() and (self.loop.time() >= self._most or self.at_rest):
+        if self._changed is not None and not self._changed.done() and (self.loop.now >= self._most or self.at_rest):
             self._changed.set_result(None)
 
     @property
     def at_rest(self) -> bool:
-        """Whether every saga has ended (or waits for what nobody sends), and nobody wants anything any more."""
+        """Whether nobody wants anything any more, and every saga has ended, or waits for what nobody sends.
+
+        People come only when all is calm: until then a saga that waits for one is at rest, and calm comes at once.
+        """
         return not (self.clients.busy or self._poison) and all(
             self._is_settled(saga, one) for saga, one in self.standing.items()
         )
@@ -189,9 +191,11 @@ class Run:
             return is_left_alone(self.server, saga)
         if standing.settled:
             return True
-        if self.faults.calm and self.plan.operated and (standing.stuck or standing.suspended):
+        if not self.faults.calm:
+            return standing.stuck or standing.suspended
+        if self.plan.operated and (standing.stuck or standing.suspended):
             self.clients.tend(saga)
-        return not self.plan.operated and standing.stuck and self.faults.calm
+        return not self.plan.operated and standing.stuck
 
     def _wrote(self, append: Append) -> None:
         standing = self.standing.get(append.saga_id)
@@ -207,107 +211,22 @@ class Run:
             if standing.settled or standing.stuck or standing.suspended:
                 self.look()
 
-    # --- faults that strike a whole process, and the clock ---
-
-    def _plan_faults(self) -> None:
-        faults, loop = self.faults, self.loop
-        for site, strike in (
-            ("crash", self._crash),
-            ("freeze", self._freeze),
-            ("stop", self._stop),
-            ("cancel", self._cancel),
-        ):
-            for step in faults.steps(site, STEPS_PER_RUN):
-                loop.at_step(step, strike)
-        for site, jumps in (("clock forward", (1.0, 4.0, 7.0, 86_400.0)), ("clock back", (-1.0, -4.0, -7.0, -30.0))):
-            if faults.strikes(site):
-                loop.call_later(self.chance.below(8), self._jump, jumps[self.chance.below(4)])
-
-    def _process(self, process: str) -> Process | None:
-        """The process that a step belongs to; where it is nobody's, one by chance."""
-        found = next((one for one in self.processes if one.id == process), None)
-        if found is None or not found.up:
-            alive = [one for one in self.processes if one.up]
-            found = alive[self.chance.below(len(alive))] if alive else None
-        return found
-
-    def _crash(self, at: str) -> None:
-        process = self._process(at)
-        if process is None or self.faults.calm:
-            return
-        self.faults.struck.append("crash")
-        process.kill(noticed=self._same_host)
-        self.loop.call_later(RESTART[self.chance.below(len(RESTART))], self._restart, process)
-
-    def _exited(self, at: str, cause: BaseException) -> None:
-        """Code of a process has asked for its end, and Python ends it."""
-        process = next((one for one in self.processes if one.id == at and one.up), None)
-        if process is not None:
-            process.kill(noticed=self._same_host)
-            self.loop.call_later(RESTART[self.chance.below(len(RESTART))], self._restart, process)
-
-    def _cancel(self, at: str) -> None:
-        """Whoever asked something of an orchestrator loses patience."""
-        asked = self.clients.asking
-        if not asked or self.faults.calm:
-            return
-        self.faults.struck.append("cancel")
-        asked[list(asked)[self.chance.below(len(asked))]].cancel()
-
-    def _restart(self, process: Process) -> None:
-        if not process.up and not (self.faults.calm and process is self._lame):
-            process.start()
-
-    def _freeze(self, at: str) -> None:
-        process = self._process(at)
-        if process is None or self.faults.calm:
-            return
-        self.faults.struck.append("freeze")
-        process.freeze()
-        seconds = 8.0 if self.faults.aimed else (0.5, 4.0, 8.0, 15.0)[self.chance.below(4)]
-        self.loop.call_later(seconds, process.thaw)
-
-    def _stop(self, at: str) -> None:
-        process = self._process(at)
-        if process is None or self.faults.calm or not process.serves or process.frozen:
-            return
-        self.faults.struck.append("stop")
-        self.clients.busy += 1
-        self.hold(self.loop.create_task(self._stop_and_start(process)))
-
-    async def _stop_and_start(self, process: Process) -> None:
-        try:
-            await process.stop()
-        finally:
-            self.clients.busy -= 1
-        self._restart(process)
-        self.look()
-
-    def _tamper(self, victim: str) -> None:
-        self.trace.add(Fault(self.loop.time(), "", "tampered", victim))
-        tamper(self.server, victim, self.chance.below(WAYS))
-        self.look()
-
-    def _jump(self, seconds: float) -> None:
-        self.trace.add(Fault(self.loop.time(), "", "clock jump", f"{seconds:g}"))
-        self.server.jump += seconds
-
     # --- the end ---
 
     def _calm(self) -> None:
         """Nothing is broken from now on, and what is broken is mended."""
         self.faults.calm = True
-        self.calm_since = self.loop.time()
-        self.trace.add(Fault(self.loop.time(), "", "calm"))
-        lame = self._lame = self._lame if self._can_be_missed(self._lame) else None
+        self.calm_since = self.loop.now
+        self.trace.add(Fault(self.loop.now, "", "calm"))
+        lame = self.lame = self.lame if self._can_be_missed(self.lame) else None
         for process in self.processes:
             if process is not lame:
                 process.thaw()
-                self._restart(process)
+                self.strikes.restart(process)
         if lame is not None:
-            self.trace.add(Fault(self.loop.time(), lame.id, "gone for good"))
+            self.trace.add(Fault(self.loop.now, lame.id, "gone for good"))
             lame.missing = True
-            lame.freeze() if self._same_host else lame.kill(noticed=False)
+            lame.freeze() if self.same_host else lame.kill(noticed=False)
         self.look()
 
     def _can_be_missed(self, process: Process | None) -> bool:
@@ -320,7 +239,7 @@ class Run:
         """All is settled: some runs stop every process in good order, and nothing may be left of it."""
         if self.chance.below(4):
             return
-        for process in (one for one in self.processes if one is not self._lame):
+        for process in (one for one in self.processes if one is not self.lame):
             await process.opened()
             stopped = process.id  # one that crashed before may be started again meanwhile
             await process.stop()
@@ -337,7 +256,7 @@ class Run:
         }
         raise Broken(
             "V-L1 every saga ends",
-            f"all is calm for {self.loop.time() - self.calm_since:g} s, and {left or 'a client'} is not at its end",
+            f"all is calm for {self.loop.now - self.calm_since:g} s, and {left or 'a client'} is not at its end",
         )
 
     # --- what others ask ---
@@ -362,7 +281,7 @@ class Run:
 
     def pick_process(self, kind: str | None) -> Process | None:
         """A process that takes calls, and knows this definition where that matters."""
-        lame = self._lame if self.faults.calm else None
+        lame = self.lame if self.faults.calm else None
         serving = [
             process
             for process in self.processes

@@ -9,6 +9,7 @@ Its threads are our processes, the store and the world included.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..loop import Ready
 from .chance import Chance
 
 SCHEDULES = ("fifo", "random", "pct")
+NEVER = 1_000_000_000
 
 
 def loop_options(name: str, chance: Chance, *, steps: int) -> dict[str, Any]:
@@ -30,23 +32,21 @@ def loop_options(name: str, chance: Chance, *, steps: int) -> dict[str, Any]:
 def by_priorities(chance: Chance, steps: int) -> Callable[[Ready], int]:
     """The process with the highest priority runs; at each change point the one that runs drops to the bottom."""
     depth = 2 + chance.below(4)
-    changes = sorted(chance.below(steps) for _ in range(depth - 1))
-    priorities: dict[str, int] = {}
+    changes = [*sorted(chance.below(steps) for _ in range(depth - 1)), NEVER]
+    priorities = defaultdict[str, int](lambda: 1 + chance.below(1000))
     taken = 0
 
     def pick(ready: Ready) -> int:
         nonlocal taken
         taken += 1
-        best, found = -1_000_000, 0
-        for place, (_, process) in enumerate(ready):
-            priority = priorities.get(process)
-            if priority is None:
-                priority = priorities[process] = 1 + chance.below(1000)
+        best, found = -NEVER, 0
+        for place, handle in enumerate(ready):
+            priority = priorities[handle.process]
             if priority > best:
                 best, found = priority, place
-        if changes and taken >= changes[0]:
-            changes.pop(0)
-            priorities[ready[found][1]] = -taken
+        if taken >= changes[0]:
+            del changes[0]
+            priorities[ready[found].process] = -taken
         return found
 
     return pick

@@ -8,7 +8,8 @@ so that it is a second opinion on the store too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
@@ -47,7 +48,7 @@ def _ignore(answer: object) -> None:
 
 
 class Server:
-    """The database and its clock. ``settled`` is called whenever a saga has ended or got stuck."""
+    """The database and its clock. ``watching``: who is shown every append that is accepted."""
 
     def __init__(self, loop: VirtualLoop, trace: Trace, faults: Faults, below: Callable[[int], int]) -> None:
         self.loop = loop
@@ -61,6 +62,7 @@ class Server:
         self.context: Context = copy_context()
         self.context.run(PROCESS.set, "store")
         self._before: dict[str, StoredSaga] = {}
+        self._troubles = {name: faults.possible(sites) for name, sites in _TROUBLES.items()}
 
     def make_memory(self) -> MemoryStore:
         """The store itself; tests plant mistakes here."""
@@ -68,7 +70,7 @@ class Server:
 
     def clock(self) -> float:
         """The one clock that counts."""
-        return EPOCH + self.loop.time() + self.jump
+        return EPOCH + self.loop.now + self.jump
 
     # --- requests ---
 
@@ -77,15 +79,31 @@ class Server:
 
         ``told`` is called with the answer when it arrives.
         """
-        loop, faults = self.loop, self.faults
-        future: asyncio.Future[T] = loop.create_future()
-        loop.noted()
-        trouble = faults.first(_TROUBLES[site]) if faults.any_store and not faults.calm else None
+        loop = self.loop
+        future: asyncio.Future[T] = asyncio.Future(loop=loop)
+        trouble = self._trouble(site)
         if trouble is None:
             loop.call_soon(_serve, future, work, told, context=self.context)
         else:
             self._go_wrong(trouble, future, work, told)
         return future
+
+    async def glance(self, work: Callable[[], T]) -> T:
+        """Read what decides nothing about a saga: where all goes well it is read at once, and answered a step later."""
+        trouble = self._trouble("read")
+        if trouble is not None:
+            future: asyncio.Future[T] = self.loop.create_future()
+            self._go_wrong(trouble, future, work, _ignore)
+            return await future
+        answer = work()
+        await _a_step_later()
+        return answer
+
+    def _trouble(self, site: str) -> str | None:
+        if self.loop.owners is not None:
+            self.loop.noted()
+        possible = self._troubles[site]
+        return self.faults.first(possible) if possible else None
 
     def _go_wrong(
         self, trouble: str, future: asyncio.Future[T], work: Callable[[], T], told: Callable[[T], object]
@@ -109,11 +127,11 @@ class Server:
 
     def commit(self, process: str, batch: Sequence[Append]) -> Sequence[AppendResult]:
         """Decide on a batch."""
-        if self.faults.levels["read stale"] or self.faults.__class__ is not Faults:
+        if self.faults.stale_reads:
             stored = done(self.memory.load([append.saga_id for append in batch]))
             self._before.update(stored)
         results = done(self.memory.commit(batch))
-        at, now = self.loop.time(), self.clock()
+        at, now = self.loop.now, self.clock()
         for append, result in zip(batch, results, strict=True):
             accepted = type(result) is Committed
             self.trace.add(
@@ -138,16 +156,16 @@ class Server:
         for append, result in zip(batch, results, strict=True):
             kind = type(result)
             if kind is Fenced:
-                self.trace.add(Heard(self.loop.time(), process, append.saga_id, True))
+                self.trace.add(Heard(self.loop.now, process, append.saga_id, True))
             elif append.state in TERMINAL and (kind is Committed or kind is Duplicate):
-                self.trace.add(Heard(self.loop.time(), process, append.saga_id))
+                self.trace.add(Heard(self.loop.now, process, append.saga_id))
 
     def claim(
         self, process: str, worker: str, kinds: Sequence[str], limit: int, saga_ids: Sequence[str] | None
     ) -> Claim:
         """Give sagas to a worker."""
         claim = done(self.memory.claim(worker, kinds, limit=limit, saga_ids=saga_ids))
-        at, now = self.loop.time(), self.clock()
+        at, now = self.loop.now, self.clock()
         for stored in claim.sagas:
             record = stored.record
             self.trace.add(Granted(at, process, worker, record.saga_id, record.fence, now))
@@ -156,19 +174,19 @@ class Server:
     def release(self, process: str, saga_id: str, worker: str, fence: int) -> bool:
         """Take a saga back."""
         given = done(self.memory.release(saga_id, worker_id=worker, fence=fence))
-        self.trace.add(Released(self.loop.time(), process, worker, saga_id, fence, given))
+        self.trace.add(Released(self.loop.now, process, worker, saga_id, fence, given))
         return given
 
     def heartbeat(self, process: str, worker: str, ttl: float, asked: float) -> Worker:
         """Renew a lease."""
         lease = done(self.memory.heartbeat(worker, ttl))
-        self.trace.add(Beat(self.loop.time(), process, worker, lease.until, self.clock(), asked, ttl))
+        self.trace.add(Beat(self.loop.now, process, worker, lease.until, self.clock(), asked, ttl))
         return lease
 
     def retire(self, process: str, worker: str) -> None:
         """Forget a worker."""
         done(self.memory.retire(worker))
-        self.trace.add(Retired(self.loop.time(), process, worker))
+        self.trace.add(Retired(self.loop.now, process, worker))
 
     def load(self, saga_ids: Sequence[str], *, stale: bool) -> dict[str, StoredSaga]:
         """Read sagas; stale: as they were before the last write to each."""
@@ -183,7 +201,7 @@ class Server:
         count = done(self.memory.purge(before, limit=limit, keep_ids=keep_ids, saga_ids=saga_ids))
         gone = tuple(sorted(there - set(done(self.memory.load(sorted(there))))))
         if gone:
-            self.trace.add(Purged(self.loop.time(), process, gone, before))
+            self.trace.add(Purged(self.loop.now, process, gone, before))
             for saga_id in gone:
                 del self.births[saga_id]
         return count
@@ -208,6 +226,11 @@ class Server:
     def now_holds(self, saga_ids: Iterable[str]) -> dict[str, StoredSaga]:
         """What is stored, for those who judge the run."""
         return dict(done(self.memory.load(list(saga_ids))))
+
+
+@types.coroutine
+def _a_step_later() -> Generator[None, None, None]:
+    yield
 
 
 def done(work: Coroutine[Any, Any, T]) -> T:
