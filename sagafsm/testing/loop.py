@@ -268,25 +268,29 @@ class VirtualLoop(SeveredLoop):
 
     # --- scheduling ---
 
-    def call_soon(self, *call: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        """Run a callback with its arguments once those that are ready had their turn, or as ``choose`` says."""
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        """Run a callback once those that are ready have had their turn, or as ``choose`` says."""
         if self._closed:
             raise RuntimeError("this loop is closed")
         if context is None:
             context = copy_context()
-        handle = Handle(call, context, context.get(PROCESS, ""))
+        handle = Handle((callback, *args), context, context.get(PROCESS, ""))
         self._ready.append(handle)
         return handle  # type: ignore[return-value]
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(self, delay: float, *call: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Run a callback in ``delay`` seconds of virtual time."""
-        return self._plan(self.now + delay, call, context)
+        return self._plan(self.now + delay, (callback, *args), context)
 
-    def call_at(self, when: float, *call: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time."""
-        return self._plan(when, call, context)
+        return self._plan(when, (callback, *args), context)
 
     def _plan(self, when: float, call: tuple[Any, ...], context: Context | None) -> asyncio.TimerHandle:
         if self._closed:
