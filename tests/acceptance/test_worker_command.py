@@ -122,7 +122,7 @@ async def test_what_does_not_end_in_time_is_cut_off_and_goes_on_elsewhere(place:
     begun = time.monotonic()
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 8  # the drain time that nobody shortened is 10 s
     place.open_the_gate()
     other = place.worker()
     saga = await place.end("s-1")
