@@ -36,6 +36,7 @@ class Child:
                 stderr=errors,
                 env={**os.environ, **environment},
                 text=True,
+                encoding="utf-8",  # whatever the terminal speaks
                 # Ctrl-C is for the conductor alone: it ends the others in the right order.
                 start_new_session=True,
             )

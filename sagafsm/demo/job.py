@@ -50,7 +50,7 @@ async def _lane(orchestrator: Orchestrator, waiting: Iterator[Order], prefix: st
             await orchestrator.retry(saga_id, actor="demo", reason="the participant answers again")
             saga = await orchestrator.run(OrderFulfillment, order, saga_id=saga_id)
             lifted += 1
-        sys.stdout.write(msgspec.json.encode(_outcome(order, saga, lifted)).decode() + "\n")
+        sys.stdout.buffer.write(msgspec.json.encode(_outcome(order, saga, lifted)) + b"\n")
         sys.stdout.flush()
 
 
