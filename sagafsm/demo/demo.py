@@ -100,7 +100,8 @@ def run_demo(
             raise InvalidInput(f"the demo could not be run: {exc}") from exc
         code = conclude(console, result, time.monotonic() - began)
         if keep is not None:
-            console.print(f"Books, store and logs are in {folder}; python -m sagafsm.demo.audit {folder} audits again.")
+            again = f"Books, store and logs are in {folder}; python -m sagafsm.demo.audit {folder} audits again."
+            console.print(again, soft_wrap=True, markup=False, highlight=False)  # to be copied as it is
     return code
 
 

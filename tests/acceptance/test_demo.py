@@ -87,7 +87,7 @@ def test_the_seed_decides_every_orders_fate_and_the_kill_does_not(killed: Result
 
 def test_run_demo_prints_counts_timeline_and_speed_and_keeps_what_it_should(tmp_path: Path) -> None:
     output = io.StringIO()
-    keep = tmp_path / "kept"
+    keep = tmp_path / ("kept" * 30)
     code = run_demo(seed=5, orders=20, keep=keep, concurrency=4, console=Console(file=output, width=120))
     text = output.getvalue()
     assert code == 0, text
@@ -102,6 +102,7 @@ def test_run_demo_prints_counts_timeline_and_speed_and_keeps_what_it_should(tmp_
     ):
         assert expected in text
     assert "wrong  " not in text
+    assert f"python -m sagafsm.demo.audit {keep.resolve()} audits again." in text  # on one line, however long
     assert {"warehouse.db", "bank.db", "carrier.db", "orders.jsonl", "outcomes.jsonl", "sagas.db"} <= {
         path.name for path in keep.iterdir()
     }
