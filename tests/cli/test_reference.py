@@ -37,9 +37,14 @@ def describe(command, verb):
         .replace("Public function", "*Public function")
     )
     lines = [f"#### {command.name}", "", f"`{usage.strip()}`", "", f"{text.rstrip('.')}.*", ""]
-    lines += [f"- `{one.metavar.strip('[]')}`: {one.help}" for one in arguments if one.help]
+    lines += [f"- `{bare(one.metavar)}`: {one.help}" for one in arguments if one.help]
     lines += [f"- {described(one, verb)}" for one in options if one.name != "help"]
     return "\n".join(lines).strip()
+
+
+def bare(metavar):
+    """Without the brackets that say that it may be left out; not without those of a part of it."""
+    return metavar[1:-1] if metavar.startswith("[") else metavar
 
 
 def required(option):
