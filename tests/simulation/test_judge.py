@@ -207,3 +207,13 @@ def test_a_timer_that_fires_too_soon_is_found():
 
 def test_what_is_not_known_is_not_judged(undone):
     judge(attrs.evolve(undone, trace=None, effects=None, views=[]))
+
+
+def test_a_saga_has_ended_when_its_log_says_however_late_that_was_stored(undone):
+    """A worker's clock lags behind the store's by as long as answers take."""
+    ends = [n for n, one in enumerate(undone.trace) if type(one) is Appended and one.state == "failed" and one.events]
+    ended = undone.trace[ends[-1]].events[-1].at
+    late = with_changed(undone, ends[-1], now=ended + 3.5)
+    judge(with_more(late, Purged(LATE, "", (SAGA,), ended + 0.1)))
+    with pytest.raises(Broken, match="R1 purge"):
+        judge(with_more(late, Purged(LATE, "", (SAGA,), ended)))

@@ -140,8 +140,8 @@ class Records:
             if held.terminal and entry.events[0].type != "CompensationStarted":
                 _broken("S1 one terminal event, last", f"{entry.append_id} was accepted after it")
         held.state = entry.state
-        if held.terminal:
-            held.ended = entry.now
+        if held.terminal and entry.events:
+            held.ended = entry.events[-1].at  # as its worker saw the clock: that of the store may be seconds further
         if not entry.steady:
             held.owner = entry.owner
         if not self.clock_jumped_back:
@@ -174,7 +174,7 @@ class Records:
         """Sagas were deleted."""
         for saga in entry.sagas:
             held = self.held(saga)
-            if not held.terminal or held.ended >= entry.before + 1.0:
+            if not held.terminal or held.ended >= entry.before:
                 _broken(
                     "R1 purge",
                     f"{saga} was purged; terminal {held.terminal}, since {held.ended}, before {entry.before}",
