@@ -53,17 +53,21 @@ def decide(
     surroundings: Surroundings,
     *,
     advance: bool = True,
+    anew: bool = False,
 ) -> Decision:
     """What follows from ``given`` for a saga that stands at ``progress``, at the time ``now``.
 
     ``advance`` false only records what is given and starts nothing: for a writer that does not own the saga, and for
-    a process that is about to leave (where that call was the last one, the saga ends all the same). Raises
-    InvalidInput, PastPivot or SagaFinished where an operator asks for what cannot be; nothing is decided then.
+    a process that is about to leave (where that call was the last one, the saga ends all the same). ``anew``: others
+    have written to the saga, so more may be ready than what follows from ``given``. Raises InvalidInput, PastPivot or
+    SagaFinished where an operator asks for what cannot be; nothing is decided then.
     """
     turn = Turn(definition, progress, now, surroundings)
     if not advance and isinstance(given, c.TakenOver):
         return Decision(turn.events, progress, turn.commands, turn.delivery)  # whoever takes it over next goes on
     candidates = _HANDLERS[type(given)](turn, given)
+    if anew or definition.limited:  # what was held up by its limit is ready all the time
+        candidates = None
     if advance:
         _advance(turn, given, candidates)
     elif isinstance(given, c.CallEnded):

@@ -136,8 +136,9 @@ class Driver:
                     if self.let_go:
                         raise LostOwnership(self.saga_id)
                     now = engine.clock()
+                    advance, anew = not engine.draining, self._record is None
                     decision = decide(
-                        self.definition, self.progress, given, now, engine.surroundings, advance=not engine.draining
+                        self.definition, self.progress, given, now, engine.surroundings, advance=advance, anew=anew
                     )
                     progress, events = decision.progress, decision.events
                     calls = c.calls_among(decision.commands)

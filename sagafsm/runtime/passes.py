@@ -42,7 +42,7 @@ class Passes:
             return False
         used = [place_of(call) for call in calls]
         again = await self._permits.ask(self._driver, decision.progress, decision.held, used, busy=running > 0)
-        self.held = self._permits.waiting(saga_id)
+        self.held = self._permits.waiting(saga_id, used)
         return again
 
     def hold(self, worker_id: str, now: float, due_at: float | None) -> tuple[str | None, float | None]:

@@ -99,10 +99,11 @@ class Permits:
         self._seat(list(mine.values()))
         return False
 
-    def waiting(self, saga_id: str) -> Collection[str]:
-        """The steps of a saga that wait for a permit."""
+    def waiting(self, saga_id: str, used: Collection[Place]) -> Collection[str]:
+        """The steps of a saga that wait for a permit, or have one and will begin; ``used``: the calls that do."""
+        stands = (Stand.WAITING, Stand.LATER, Stand.GRANTED)
         mine = self._wishes.get(saga_id, {})
-        return {place[0] for place, wish in mine.items() if wish.stand in (Stand.WAITING, Stand.LATER)}
+        return {place[0] for place, wish in mine.items() if wish.stand in stands and place not in used}
 
     def until(self, saga_id: str) -> float | None:
         """When a saga that is to be let go comes back, by the store's clock; None: it stays here and waits."""
@@ -308,7 +309,7 @@ class Permits:
                 continue
             gate.granted()
             wish.began = now
-            waited = wish.stand is Stand.WAITING
+            waited = wish.stand is not Stand.NEW  # also one that left its seat while we asked
             self._leave(wish)
             if wish.stand is Stand.GONE:  # its saga was let go while we asked
                 wish.stand = Stand.GRANTED
