@@ -287,10 +287,13 @@ class Clients:
             await self.insist("operator", "resume", name, lambda o: o.resume(name, **ACTOR))
         if not saga.stuck or saga.state.terminal:
             return
-        tries = self._retried[name] = self._retried.get(name, 0) + 1
-        step = saga.progress.stuck_step
         if saga.progress.stuck_child is not None:
             return  # whoever tends the child tends it
+        if not self.run.faults.calm:  # all that helps while things go wrong is to try again
+            await self.insist("operator", "retry", name, lambda o: o.retry(name, **ACTOR))
+            return
+        tries = self._retried[name] = self._retried.get(name, 0) + 1
+        step = saga.progress.stuck_step
         if step is not None:
             self.run.world.ask_again(name, step, self.run.keys_of(name, step))
         if tries <= 2:

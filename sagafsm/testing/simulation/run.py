@@ -71,6 +71,7 @@ class Run:
         self.calm_since = plan.calm_at
         self._changed: asyncio.Future[None] | None = None
         self._most = 0.0
+        self.attended = False  # people look after the sagas although things go wrong
         self._poison = {f"poison-{number}" for number in range(plan.poison)}
         self._held: set[asyncio.Task[Any]] = set()
         self.same_host = bool(chance.below(2))  # others can tell that a process is gone
@@ -147,7 +148,9 @@ class Run:
             self.standing[saga] = Standing()
             self.clients.start(number, saga)
             self.clients.early_signals(saga)
-        lingers = self.chance.below(10) == 1  # what comes after the end belongs to the run too
+        way = self.chance.below(10)
+        self.attended = way in (2, 3)
+        lingers = way == 1  # what comes after the end belongs to the run too
         await self._until(self.calm_since if lingers else None, self.calm_since)
         self._calm()
         await self._until(None, self.loop.now + self.plan.quiet)
@@ -180,7 +183,7 @@ class Run:
     def at_rest(self) -> bool:
         """Whether nobody wants anything any more, and every saga has ended, or waits for what nobody sends.
 
-        People come only when all is calm: until then a saga that waits for one is at rest, and calm comes at once.
+        In most runs people come only when all is calm: a saga that waits for one is at rest, and calm comes at once.
         """
         return not (self.clients.busy or self._poison) and all(
             self._is_settled(saga, one) for saga, one in self.standing.items()
@@ -191,11 +194,12 @@ class Run:
             return is_left_alone(self.server, saga)
         if standing.settled:
             return True
-        if not self.faults.calm:
-            return standing.stuck or standing.suspended
-        if self.plan.operated and (standing.stuck or standing.suspended):
+        if not (standing.stuck or standing.suspended):
+            return False
+        if self.plan.operated and (self.faults.calm or self.attended):
             self.clients.tend(saga)
-        return not self.plan.operated and standing.stuck
+            return False
+        return standing.stuck or not self.faults.calm
 
     def _wrote(self, append: Append) -> None:
         standing = self.standing.get(append.saga_id)
