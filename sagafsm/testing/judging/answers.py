@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeAlias
 
 from ...core.fold import evolve
 from ...core.progress import Progress
+from ..account import Entry
 from ..laws import Broken
 from ..trace import Answered, Purged
 from .evidence import Evidence
@@ -55,17 +56,23 @@ def aborts_are_kept(evidence: Evidence, told: Sequence[Told], reached: set[str])
             )
 
 
-def views_are_whole(evidence: Evidence) -> None:
-    """What a reader was shown is the fold of a prefix of the log: nothing of another moment is in it."""
+def views_are_whole(evidence: Evidence, standing: Mapping[str, Progress]) -> None:
+    """What a reader was shown is the fold of a prefix of the log: nothing of another moment is in it.
+
+    ``standing``: the fold of every whole log.
+    """
+    logs: dict[str, list[Entry]] = {}
     for saga, shown in evidence.views:
         log = evidence.logs.get(saga)
-        if log is None:
+        if log is None or shown == standing.get(saga):
             continue
-        count = len(log.events)
-        if shown.version > count:
-            _broken("L2 the log only grows", f"{saga} was shown at version {shown.version}, and has {count} events")
+        entries = logs[saga] if saga in logs else logs.setdefault(saga, log.entries())
+        if shown.version > len(entries):
+            _broken(
+                "L2 the log only grows", f"{saga} was shown at version {shown.version}, and has {len(entries)} events"
+            )
         progress: Progress | None = None
-        for entry in log.entries()[: shown.version]:
+        for entry in entries[: shown.version]:
             progress = evolve(progress, entry.event, entry.at)
         if progress != shown:
             _broken("A4 reads are never torn", f"{saga} was shown as {shown}, but was {progress}")

@@ -82,7 +82,7 @@ def judge(evidence: Evidence, known: Known | None = None) -> Verdict:
     answers.starts_are_kept(evidence, told)
     answers.one_id_one_saga(told)
     answers.aborts_are_kept(evidence, told, verdict.reached)
-    answers.views_are_whole(evidence)
+    answers.views_are_whole(evidence, verdict.standing)
     return verdict
 
 
