@@ -108,6 +108,12 @@ def is_wanted(progress: Progress, call: c.Call) -> bool:
     return step.calling and (step.state is STEP_COMPENSATING) is (call.role is c.ROLE_BACKWARD)
 
 
+def names_a_call(progress: Progress) -> bool:
+    """Whether a call is under way, by the log. Where none is, whoever takes the saga over has to make it again."""
+    asks = progress.abort is None  # else what a probe would say is of no interest any more
+    return any(step.calling or (step.probing and asks) for step in progress.steps.values())
+
+
 def next_wake(definition: SagaDefinition, progress: Progress, now: float, held: Collection[str] = ()) -> float | None:
     """When the saga next has something to do by itself (None: not before somebody tells it something).
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import commands as c
 from ..core.codec import replay
-from ..core.decider import Decision, decide, is_wanted, next_wake
+from ..core.decider import Decision, decide, is_wanted, names_a_call, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.instance import SagaInstance
@@ -205,8 +205,11 @@ class Driver:
         if engine.draining:
             return None, now
         due_at = self._next_wake(progress, now)
-        if self._passes is not None and self._passes.held:
-            return self._passes.hold(engine.worker_id, now, due_at)
+        if not (progress.stuck or progress.suspended):
+            if self._passes is not None and self._passes.held:
+                return self._passes.hold(engine.worker_id, now, due_at)
+            if names_a_call(progress):
+                return None, now  # which nobody makes: whoever takes the saga up does
         stays = due_at is not None and not progress.stuck and (due_at - now <= engine.hold or self.bodies.linger)
         return engine.worker_id if stays else None, due_at
 

@@ -100,10 +100,17 @@ class Permits:
         return False
 
     def waiting(self, saga_id: str, used: Collection[Place]) -> Collection[str]:
-        """The steps of a saga that wait for a permit, or have one and will begin; ``used``: the calls that do."""
-        stands = (Stand.WAITING, Stand.LATER, Stand.GRANTED)
-        mine = self._wishes.get(saga_id, {})
-        return {place[0] for place, wish in mine.items() if wish.stand in stands and place not in used}
+        """The steps of a saga that wait for a permit, or have one and begin at the next look.
+
+        ``used``: the calls that begin now. A call that died begins only when it is taken over anew, so what is granted
+        to it does not count.
+        """
+        return {
+            place[0]
+            for place, wish in self._wishes.get(saga_id, {}).items()
+            if wish.stand in (Stand.WAITING, Stand.LATER)
+            or (wish.stand is Stand.GRANTED and not wish.interrupted and place not in used)
+        }
 
     def until(self, saga_id: str) -> float | None:
         """When a saga that is to be let go comes back, by the store's clock; None: it stays here and waits."""

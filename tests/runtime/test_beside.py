@@ -8,7 +8,7 @@ import pytest
 from sagafsm import Limit, SagaDefinition, Settings, Step, WaitFor
 from sagafsm.testing import VirtualLoop
 from tests.runtime.steps import one_step, undo
-from tests.runtime.world import EXACT, World, state_of
+from tests.runtime.world import EXACT, Around, World, state_of
 
 
 def step(did, name, seconds=0.0, times=1, **options):
@@ -59,6 +59,32 @@ async def test_a_step_that_waits_for_its_limit_is_not_forgotten_when_another_one
         await asyncio.sleep(0.5)
         await orchestrator.start(definition, saga_id="s-1")
         assert state_of(await orchestrator.wait("s-1", timeout=100)) == "completed"
+    assert did.names == ["a", "b"]
+
+
+async def test_calls_that_died_are_made_again_although_their_saga_was_suspended_at_that_moment(world, did):
+    """It was kept because of a permit that it had been granted, and when it was resumed nobody made its calls."""
+
+    class Meddled(Around):
+        suspended = False
+
+        async def commit(self, batch):
+            if not self.suspended and any(b"interruption" in event.data for append in batch for event in append.events):
+                self.suspended = True
+                await operator.suspend("s-1", actor="eve", reason="audit")
+            return await self.inner.commit(batch)
+
+    limit, store = Limit("one", concurrency=1), Meddled(world.store)
+    definition = SagaDefinition(name="beside", steps=[step(did, "a", 5), step(did, "b", 5, after=(), limit=limit)])
+    first = await world.open("first", definition)
+    await first.ask(lambda to: to.start(definition, saga_id="s-1"))
+    await asyncio.sleep(1)
+    first.kill()
+    async with world.orchestrator(definition, worker=False) as operator, world.orchestrator(definition, store=store):
+        await asyncio.sleep(10)
+        assert (store.suspended, did.names) == (True, [])
+        await operator.resume("s-1")
+        assert state_of(await operator.wait("s-1", timeout=100)) == "completed"
     assert did.names == ["a", "b"]
 
 
