@@ -110,15 +110,16 @@ class Journal:
             self._failed(batch, error)
 
     def _written(self, batch: list[_Entry], results: Sequence[AppendResult]) -> None:
-        if len(results) != len(batch):
+        try:
+            for (append, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+                elif (hear := self._late.pop(append.append_id, None)) is not None:
+                    hear(result)
+        except ValueError:  # too few answers; what has none may be applied
             self._failed(batch, OutcomeUnknown(f"the store answered {len(results)} of {len(batch)} appends"))
-            return
-        for (append, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
-            elif (hear := self._late.pop(append.append_id, None)) is not None:
-                hear(result)
-        self._next(len(batch))
+        else:
+            self._next(len(batch))
 
     def _failed(self, batch: list[_Entry], error: BaseException) -> None:
         for append, future in batch:
