@@ -1,5 +1,6 @@
 """The campaigns over the corpus, cut into parts: one file is one unit for a worker of pytest."""
 
+import math
 from collections import Counter
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ class Interleavings:
     @pytest.mark.parametrize("shape", SHAPES)
     def test_nothing_breaks(self, shape):
         plan = SHAPES[shape]()
-        count = max(25, RUNS // PARTS // len(SHAPES))
+        count = max(25, math.ceil(RUNS / PARTS / len(SHAPES)))
         tally = demand(plan, run_all(plan, by_chance(1 + self.part * count, count)))
         self.reached.update(tally.reached)
         self.counted[shape] = tally.runs
