@@ -55,7 +55,7 @@ class Keeping(Session):
         ``to``: a folder: a path, or a URL such as ``s3://bucket/sagas`` that ``fsspec`` knows (extra ``archive``). A
         saga is deleted after its file is closed: whoever is stopped in between runs it again, and then a saga may be in
         the archive twice, but is never lost. ``compress``: gzip. ``progress`` is called after each file. Read it back
-        with ``sagafsm.moving.read_archive``. Raises StoreUnavailable where the folder cannot be written.
+        with ``sagafsm.read_archive``. Raises StoreUnavailable where the folder cannot be written.
         """
         before, kept = await self._bounds(finished_before, limit, keep_ids)
         return await archive_sagas(
