@@ -37,7 +37,7 @@ class SagaState(enum.Enum):
         self.terminal = value in ("completed", "failed")
 
 
-# The members as names of the module, for what every append asks: to CPython 3.11 an attribute of an Enum class costs as
+# Members as names of the module, for what every append asks: to CPython 3.11 an attribute of an Enum class costs as
 # much as six of these.
 SAGA_STARTED: Final = SagaState.STARTED
 SAGA_PENDING: Final = SagaState.PENDING
@@ -70,7 +70,6 @@ STEP_FAILED: Final = StepState.FAILED
 STEP_UNKNOWN: Final = StepState.UNKNOWN
 STEP_SKIPPED: Final = StepState.SKIPPED
 STEP_COMPENSATING: Final = StepState.COMPENSATING
-STEP_COMPENSATED: Final = StepState.COMPENSATED
 STEP_COMPENSATION_FAILED: Final = StepState.COMPENSATION_FAILED
 
 

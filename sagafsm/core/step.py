@@ -31,7 +31,6 @@ class StepKind(enum.Enum):
 
 
 # As names of the module, too: see lifecycle.
-KIND_ACTION: Final = StepKind.ACTION
 KIND_SIGNAL: Final = StepKind.SIGNAL
 KIND_SLEEP: Final = StepKind.SLEEP
 KIND_CHILD: Final = StepKind.CHILD
