@@ -61,4 +61,5 @@ MUTANTS = {
     "a lost claim": "a_claim_whose_answer_was_lost_is_forgotten",
     "a late claim": "a_claim_that_arrives_after_its_answer_was_given_up_is_forgotten",
     "let go under a writer's eyes": "a_saga_that_was_let_go_under_a_writers_eyes_is_not_adopted",
+    "told elsewhere while a call ends": "what_was_told_elsewhere_lets_nothing_begin",
 }

@@ -346,6 +346,13 @@ def a_saga_that_was_let_go_under_a_writers_eyes_is_not_adopted(patch):
     patch.setattr(worker.Worker, "_adopt", adopt)
 
 
+@mutant("told_in_parallel")
+def what_was_told_elsewhere_lets_nothing_begin(patch):
+    """Where a call ends at that moment, only what waits for that call is looked at."""
+    original = driver.decide
+    patch.setattr(driver, "decide", lambda *given, anew=False, **options: original(*given, **options))
+
+
 @mutant("sequence", "stuck_compensation")
 def a_snapshot_off_by_one(patch):
     patch.setattr(appending, "SNAPSHOT_EVERY", 3)

@@ -196,6 +196,23 @@ def replies():
     )  # fmt: skip
 
 
+def told_in_parallel():
+    """What one branch is told from elsewhere comes while a call of another branch ends."""
+    return plan(
+        saga(
+            "told_in_parallel",
+            Parallel(
+                Sequence(step("quote", awaits_reply=True, timeout=4.0), step("order")),
+                Sequence(WaitFor("approval", signal="approval", timeout=30.0), step("book")),
+                Sequence(step("reserve"), step("charge")),
+            ),
+            last("ship"),
+        ),
+        OK, {"ship": "reject"}, {"charge": "fail 2"},
+        signals={"approval": "yes"},
+    )  # fmt: skip
+
+
 def sub_saga():
     child = saga("child", step("pack"), step("label"))
     return plan(
@@ -282,8 +299,8 @@ SHAPES = {
     make.__name__: make
     for make in (
         sequence, parallel, undone_in_parallel, pivot, pivot_without_probe, fallback, unknown_compensated,
-        unknown_probed, unknown_stuck, not_idempotent, signals, sleeps, replies, sub_saga, versions,
-        compensate_failed, stuck_compensation, conditions, two_sagas, poisoned,
+        unknown_probed, unknown_stuck, not_idempotent, signals, sleeps, replies, told_in_parallel, sub_saga,
+        versions, compensate_failed, stuck_compensation, conditions, two_sagas, poisoned,
         tampered,
     )
 }  # fmt: skip
