@@ -34,7 +34,7 @@ CREATE FUNCTION {schema}.saga_commit(
     updates {schema}.saga_append[], births {schema}.saga_birth[], more {schema}.saga_more[], tags {schema}.saga_tag[],
     snapshots {schema}.saga_snapshot[], durable boolean
 ) RETURNS text[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET enable_hashjoin = off
+SET jit = off SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column

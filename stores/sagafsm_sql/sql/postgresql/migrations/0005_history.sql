@@ -58,7 +58,7 @@ REVOKE EXECUTE ON FUNCTION {schema}.saga_history_month FROM PUBLIC;
 -- As saga_purge, but what it deletes stands in the history from then on.
 CREATE FUNCTION {schema}.saga_shelve(ended_before double precision, most bigint, keep double precision, named text[])
 RETURNS bigint LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET enable_hashjoin = off
+SET jit = off SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
