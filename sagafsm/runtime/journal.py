@@ -86,7 +86,7 @@ class Journal:
             self._flush()
 
     def _flush(self) -> None:
-        most = MOST // self._store.batches
+        most = max(1, MOST // self._store.batches)
         batch, self._waiting = self._waiting[:most], self._waiting[most:]
         self._writing += 1
         try:
