@@ -11,6 +11,8 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import attrs
+
 from ..core import commands as c
 from ..core.errors import OutcomeUnknown, StoreError
 from ..store import Claim, StoredSaga
@@ -32,6 +34,18 @@ TROUBLE = 5.0  # seconds until a store that fails is asked again, at most (at le
 HINTS_APART = 0.02  # seconds: a neighbour may write all the time
 SOON = 0.05  # seconds until the next look, after one that found something; each in vain doubles it
 FORGOTTEN_AFTER = 86_400.0  # seconds after the end of its lease that a worker's record is kept
+
+
+@attrs.frozen
+class Swept:
+    """What one look for work took. ``taking_up``: a task per saga. ``more``: there may be more, and there is room."""
+
+    saga_ids: Sequence[str]
+    taking_up: Sequence[asyncio.Task[None]]
+    more: bool
+
+
+NOTHING = Swept((), (), more=False)
 
 
 class Worker:
@@ -150,20 +164,22 @@ class Worker:
     async def _poll(self) -> None:
         engine, failures, said = self._engine, 0, float("-inf")
         pause = self.poll_interval
+        swept = NOTHING
         while True:
             engine.wake.clear()
             try:
-                taken: list[str] = []
-                more = await self.sweep(taken)
+                swept = await self._next(swept)
                 # Where there was something there may soon be more; where there is nothing, hints and due times tell,
                 # and where there is no room, whoever ends.
-                pause = self.poll_interval if engine.backlog else min(SOON if taken else pause * 2, self.poll_interval)
+                pause = SOON if swept.saga_ids else pause * 2
+                if engine.backlog or pause > self.poll_interval:
+                    pause = self.poll_interval
                 delay = pause
                 if engine.environment.monotonic() - said > UNKNOWN_EVERY:
                     said = engine.environment.monotonic()
                     await self._say_unknown()
                 failures = 0
-                if more:
+                if swept.more:
                     delay = 0.0
                 elif engine.next_due is not None:
                     delay = min(delay, max(0.0, engine.next_due - engine.clock()))
@@ -197,8 +213,19 @@ class Worker:
                 told = True
                 await asyncio.sleep(self.poll_interval)
 
-    async def sweep(self, taken: list[str] | None = None) -> bool:
-        """Take up what is due, as far as there is room, and note it in ``taken``; whether there may be more."""
+    async def _next(self, last: Swept) -> Swept:
+        """Look for work while what the last look took is being stored; then wait for that."""
+        swept = await self.sweep()
+        await self._under_way(last)
+        return swept
+
+    async def _under_way(self, swept: Swept) -> None:
+        """Wait until all of it is stored. A hook may take its time, or for ever: the others are not held up by that."""
+        if swept.taking_up:
+            await asyncio.wait(swept.taking_up, timeout=self.poll_interval)
+
+    async def sweep(self) -> Swept:
+        """Take up what is due, as far as there is room."""
         engine = self._engine
         async with self._claiming:  # two sweeps at once would take twice as much as there is room for
             room = max(0, min(engine.room, CLAIM_AT_ONCE))
@@ -218,11 +245,8 @@ class Worker:
                 engine.background(self._refresh(driver))
             elif saga_id not in engine.unborn and saga_id not in engine.orphans:
                 engine.background(self._adopt(saga_id))
-        if going:  # a hook may take its time, or all the time there is: the others are not held up by that
-            await asyncio.wait(going, timeout=self.poll_interval)
-        if taken is not None:
-            taken.extend(stored.record.saga_id for stored in claim.sagas)
-        return engine.backlog and engine.room > 0
+        saga_ids = [stored.record.saga_id for stored in claim.sagas]
+        return Swept(saga_ids, going, more=engine.backlog and engine.room > 0)
 
     async def _claim(self, limit: int, kinds: Sequence[str], saga_ids: Sequence[str] | None = None) -> Claim:
         engine = self._engine
@@ -240,10 +264,13 @@ class Worker:
 
     async def _sweep_all(self) -> list[str]:
         taken: list[str] = []
+        swept = NOTHING
         while True:
             before = set(self._engine.drivers)
-            more = await self.sweep(taken)
-            if not more or set(self._engine.drivers) == before:
+            swept = await self._next(swept)
+            taken += swept.saga_ids
+            if not swept.more or set(self._engine.drivers) == before:
+                await self._under_way(swept)
                 return taken
 
     async def _refresh(self, driver: Driver) -> None:
