@@ -42,9 +42,15 @@ def append_for(
     snapshot = None
     if progress.version // SNAPSHOT_EVERY > before // SNAPSHOT_EVERY:
         snapshot = Snapshot(version=progress.version, data=encode_snapshot(progress))
-    stored: list[NewEvent] = []
-    for event in events:  # before CPython 3.12 a comprehension is a function that is made anew each time
-        stored.append(NewEvent(type(event).__name__, now, encode_event(event)))  # noqa: PERF401
+    stored: Sequence[NewEvent]
+    if len(events) == 2:  # nearly all: how a call ended, and what follows
+        one, two = events
+        stored = (
+            NewEvent(type(one).__name__, now, encode_event(one)),
+            NewEvent(type(two).__name__, now, encode_event(two)),
+        )
+    else:
+        stored = tuple([NewEvent(type(event).__name__, now, encode_event(event)) for event in events])
     append = Append(
         saga_id=progress.saga_id,
         append_id=engine.environment.append_id(),

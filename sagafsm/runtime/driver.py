@@ -27,6 +27,7 @@ from .bodies import Bodies
 from .context import StepContext
 from .invoke import Interrupted
 from .passes import Passes
+from .strands import Strands
 from .turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Driver:
 
     __slots__ = (
         "_alarm",
+        "_bodies",
         "_calling",
         "_closing",
         "_cut",
@@ -53,7 +55,6 @@ class Driver:
         "_timerless",
         "_told",
         "_turn",
-        "bodies",
         "definition",
         "due_at",
         "engine",
@@ -74,8 +75,8 @@ class Driver:
         self._live = 0  # calls that have begun, or are about to, and have not ended
         self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
         self._turn = Turnstile()  # taken while a decision is being stored
-        self._strands: set[asyncio.Task[None]] = set()
-        self.bodies = Bodies()
+        self._strands = Strands()
+        self._bodies: Bodies | None = None
         self._passes = Passes(self, engine.permits) if definition.limited else None
         self._calling: dict[str, asyncio.Task[Any] | None] = {}  # who makes the call of a step
         self._cut: dict[asyncio.Task[Any] | None, asyncio.Future[None]] = {}  # whose call is cut short, done when it is
@@ -90,6 +91,13 @@ class Driver:
     def saga_id(self) -> str:
         """The saga that is driven."""
         return self.progress.saga_id
+
+    @property
+    def bodies(self) -> Bodies:
+        """What may go on although its call has ended."""
+        if self._bodies is None:
+            self._bodies = Bodies()
+        return self._bodies
 
     @property
     def instance(self) -> SagaInstance:
@@ -268,16 +276,19 @@ class Driver:
                 self.engine.abort_child(command)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something in a task of its own."""
-        task = asyncio.get_running_loop().create_task(work, name=f"sagafsm {self.saga_id}")
-        self._strands.add(task)
-        task.add_done_callback(self._strand_ended)
+        self._strands.begin(work, f"sagafsm {self.saga_id}", self._strand_ended)
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
         self._strands.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             self.engine.strand_failed(self, error)
+
+    def _first(self, calls: Sequence[c.Call]) -> c.Call | None:
+        """The call that goes on in this task; each of the others gets its own."""
+        for other in calls[1:]:
+            self._spawn(self.run(other))
+        return calls[0] if calls else None
 
     async def run(self, call: c.Call | None) -> None:
         """Make a call, decide on its end, make the next one: a sequence of steps stays in this one task."""
@@ -289,10 +300,7 @@ class Driver:
                     if not (self.let_go or self._closing or self._live):
                         await self.apply(c.Tick())  # a call was cut: perhaps nothing holds the saga here any more
                     return
-                calls = (await self._store(ended, ended=1))[1]  # and nothing else of it lives as long as the next call
-                call = calls[0] if calls else None
-                for other in calls[1:]:
-                    self._spawn(self.run(other))
+                call = self._first((await self._store(ended, ended=1))[1])
         except LostOwnership:
             return
         except StoreError as exc:
@@ -303,8 +311,8 @@ class Driver:
         self._calling[call.step] = task
         permit = None if self._passes is None else self._passes.take(call)
         try:
-            if self.bodies:
-                await self.bodies.after_the_last(call.step, self.engine.invoker.grace)
+            if self._bodies:
+                await self._bodies.after_the_last(call.step, self.engine.invoker.grace)
             if not is_wanted(self.progress, call):
                 self._live -= 1
                 return None
@@ -366,10 +374,7 @@ class Driver:
         """The saga is no longer driven here."""
         if self._alarm is not None:
             self._alarm.stop()
-        current = asyncio.current_task()
-        for task in self._strands:
-            if task is not current:
-                task.cancel()
+        self._strands.cancel_others()
         if self._passes is not None:
             self._passes.leave()
         self.engine.ended(self)
@@ -381,14 +386,9 @@ class Driver:
 
     async def drain(self, timeout: float) -> None:
         """Let running calls end for ``timeout`` seconds, then cut them off; nothing is recorded of those."""
-        if self._strands and timeout > 0:
-            await asyncio.wait(list(self._strands), timeout=timeout)
+        await self._strands.drain(timeout)
         self._closing = True
-        tasks = list(self._strands)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.engine.invoker.grace)
+        await self._strands.cut_off(self.engine.invoker.grace)
 
     def context(self, call: c.Call) -> StepContext:
         """What the function called can ask."""

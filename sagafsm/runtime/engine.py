@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from ..core import commands as c
@@ -29,11 +28,12 @@ from .driver import Driver
 from .environment import Environment, StoreClock
 from .family import Family
 from .hooks import Hooks, log_event
-from .invoke import LATE, Interrupted, Invoker, arguments_for, failure_of
+from .invoke import LATE, Interrupted, Invoker, Prepared, arguments_for, failure_of
 from .journal import Journal
 from .looks import Looks
 from .memories import Memory, set_lost_aside
 from .permits import Permits
+from .reading import Reader
 from .settings import Settings
 from .threads import DaemonThreads
 from .waiters import Waiters
@@ -90,6 +90,7 @@ class Engine:
         self.hooks = Hooks(hooks)
         self.waiters = Waiters()
         self.looks = Looks(self)
+        self.reader = Reader(self)
         self.family = Family(self)
         self.drivers: dict[str, Driver] = {}
         self.orphans: dict[str, Orphan] = {}
@@ -207,15 +208,7 @@ class Engine:
         handler = self._handler(spec, call)
         if self.hooks.around_steps:
             return self._call_with_hooks(driver, call, handler, spec)
-        return self.invoker.call(
-            call,
-            handler,
-            spec,
-            driver.definition,
-            driver.progress,
-            partial(driver.context, call),
-            driver.bodies.__setitem__,
-        )
+        return self.invoker.call(driver, call, handler, spec, driver.definition, driver.progress)
 
     async def _call_with_hooks(
         self, driver: Driver, call: c.Call, handler: Handler | None, spec: StepDefinition
@@ -224,15 +217,8 @@ class Engine:
         await self.hooks.before_step(context)
         if not self.lease_holds():  # the hook took its time
             raise Interrupted(LATE)
-        ended = await self.invoker.call(
-            call,
-            handler,
-            spec,
-            driver.definition,
-            driver.progress,
-            lambda: context,
-            driver.bodies.__setitem__,
-        )
+        caller = Prepared(context, driver.bodies)
+        ended = await self.invoker.call(caller, call, handler, spec, driver.definition, driver.progress)
         await self.hooks.after_step(context, ended)
         return ended
 

@@ -13,7 +13,9 @@ import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
+
+import attrs
 
 from ..core.commands import (
     OUTCOME_FAILED,
@@ -32,16 +34,38 @@ from ..core.events import Failure
 from ..core.outcome import classify
 from ..core.payload import NotReadable, NotStorable, decode, encode
 from ..core.probe import Probe
-from ..core.progress import Progress, StepProgress
+from ..core.progress import Progress
 from ..core.step import Argument, Handler, StepDefinition
+from .bodies import Bodies
 from .context import StepContext
 
 MESSAGE_LIMIT = 2000
 LATE = "the lease ran out before it could begin"
 
-Running = Callable[[str, "asyncio.Future[Any]"], None]
-
 _KINDS = {"rejected": OUTCOME_REJECTED, "open": OUTCOME_UNKNOWN, "failed": OUTCOME_FAILED}
+
+
+class Caller(Protocol):
+    """Who wants a call to be made: the driver of its saga."""
+
+    @property
+    def bodies(self) -> Bodies:
+        """Where a body is kept that may outlive its call."""
+
+    def context(self, call: Call) -> StepContext:
+        """What the function called can ask."""
+
+
+@attrs.frozen
+class Prepared:
+    """A caller whose context was made before: hooks have seen it."""
+
+    made: StepContext
+    bodies: Bodies
+
+    def context(self, call: Call) -> StepContext:
+        """The one that was made."""
+        return self.made
 
 
 class Interrupted(Exception):
@@ -64,17 +88,17 @@ def arguments_for(
     handler: Handler,
     definition: SagaDefinition,
     progress: Progress,
-    step: StepProgress | None = None,
-    context: Callable[[], StepContext] | None = None,
+    caller: Caller | None = None,
+    call: Call | None = None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The positional and keyword arguments of one call. Raises NotReadable where data does not fit.
+    """The positional and keyword arguments of one function. Raises NotReadable where data does not fit.
 
-    ``step``: where the step stands whose result a compensation is given.
+    ``caller`` and ``call``: where there is one; others have no context and no result to be given.
     """
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     for argument in handler.arguments:
-        value = _value(argument, definition, progress, step, context)
+        value = _value(argument, definition, progress, caller, call)
         if argument.keyword_only:
             keywords[argument.parameter] = value
         else:
@@ -86,14 +110,17 @@ def _value(
     argument: Argument,
     definition: SagaDefinition,
     progress: Progress,
-    step: StepProgress | None,
-    context: Callable[[], StepContext] | None,
+    caller: Caller | None,
+    call: Call | None,
 ) -> Any:
     if argument.source == "input":
         return decode(progress.data, argument.type if argument.type is not Any else definition.input)
     if argument.source == "context":
-        return context() if context is not None else None
-    known = step if argument.source == "result" else progress.steps[argument.step or argument.parameter]
+        return None if caller is None or call is None else caller.context(call)
+    if argument.source == "result":
+        known = None if call is None else progress.steps[call.step]
+    else:
+        known = progress.steps[argument.step or argument.parameter]
     return None if known is None or known.result is None else decode(known.result, argument.type)
 
 
@@ -147,30 +174,31 @@ class Invoker:
 
     async def call(
         self,
+        caller: Caller,
         call: Call,
         handler: Handler | None,
         spec: StepDefinition,
         definition: SagaDefinition,
         progress: Progress,
-        context: Callable[[], StepContext],
-        running: Running,
     ) -> CallEnded:
-        """Make the call and say how it ended. ``running`` is told of a body that may outlive the call."""
+        """Make the call and say how it ended."""
         if handler is None:
             return self._impossible(call, "the definition has no such function")
-        step = progress.steps[call.step]
         function = handler.function
         if function is None:
             return self._impossible(call, f"nobody registered {handler.name}")
         try:
-            positional, keywords = arguments_for(handler, definition, progress, step, context)
+            positional, keywords = arguments_for(handler, definition, progress, caller, call)
         except NotReadable as exc:
             return self._impossible(call, f"its arguments cannot be decoded: {exc}")
         try:
             if handler.is_async and handler.timeout is None:
-                value = await function(*positional, **keywords)
+                body = function(*positional, **keywords)
+                del positional, keywords  # what is kept while a call runs is kept a thousand times
+                value = await body
             else:
-                value = await self._apart(handler, function, positional, keywords, partial(running, call.step))
+                running = partial(caller.bodies.__setitem__, call.step)
+                value = await self._apart(handler, function, positional, keywords, running)
         except (Interrupted, asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except Exception as exc:

@@ -21,7 +21,7 @@ MOST = 500
 """Appends that are written at one time, by all batches together. With 1,000 sagas in flight, and all of them that came
 in one batch, the others have nothing to do until it is written: on PostgreSQL an eighth fewer a second."""
 
-_Entry = tuple[Append, "asyncio.Future[AppendResult]"]
+_Batch = tuple[list[Append], "list[asyncio.Future[AppendResult]]"]
 
 
 class Journal:
@@ -35,7 +35,8 @@ class Journal:
         self._store = store
         self._environment = environment
         self._patience = patience
-        self._waiting: list[_Entry] = []
+        self._waiting: list[Append] = []
+        self._waiters: list[asyncio.Future[AppendResult]] = []  # as many, in the same order
         self._writing = 0
         self._enough = 1
         self._scheduled = False
@@ -53,7 +54,8 @@ class Journal:
         if self._closed:
             raise StoreUnavailable("this orchestrator is closed; nothing was written")
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append((append, future))
+        self._waiting.append(append)
+        self._waiters.append(future)
         if self._writing < self._store.batches:
             self._flush_in_time()
         return future
@@ -87,17 +89,18 @@ class Journal:
 
     def _flush(self) -> None:
         most = max(1, MOST // self._store.batches)
-        batch, self._waiting = self._waiting[:most], self._waiting[most:]
+        batch = self._waiting[:most], self._waiters[:most]
+        self._waiting, self._waiters = self._waiting[most:], self._waiters[most:]
         self._writing += 1
         try:
-            answer = _begun(self._store.commit([append for append, _ in batch]))
+            answer = _begun(self._store.commit(batch[0]))
         except Exception as exc:  # whatever it is, nobody waits for ever
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(exc)
         self._answers.add(answer)
         answer.add_done_callback(lambda done: self._answered(batch, done))
 
-    def _answered(self, batch: list[_Entry], answer: asyncio.Future[Sequence[AppendResult]]) -> None:
+    def _answered(self, batch: _Batch, answer: asyncio.Future[Sequence[AppendResult]]) -> None:
         self._answers.discard(answer)
         error: BaseException | None
         if answer.cancelled():
@@ -113,25 +116,25 @@ class Journal:
         else:
             self._failed(batch, error)
 
-    def _written(self, batch: list[_Entry], results: Sequence[AppendResult]) -> None:
+    def _written(self, batch: _Batch, results: Sequence[AppendResult]) -> None:
         try:
-            for (append, future), result in zip(batch, results, strict=True):
+            for append, future, result in zip(*batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
                 elif (hear := self._late.pop(append.append_id, None)) is not None:
                     hear(result)
         except ValueError:  # too few answers; what has none may be applied
-            self._failed(batch, OutcomeUnknown(f"the store answered {len(results)} of {len(batch)} appends"))
+            self._failed(batch, OutcomeUnknown(f"the store answered {len(results)} of {len(batch[0])} appends"))
         else:
-            self._next(len(batch))
+            self._next(len(batch[0]))
 
-    def _failed(self, batch: list[_Entry], error: BaseException) -> None:
-        for append, future in batch:
+    def _failed(self, batch: _Batch, error: BaseException) -> None:
+        for append, future in zip(*batch, strict=True):
             if not future.done():
                 future.set_exception(error)
             else:
                 self._late.pop(append.append_id, None)
-        self._next(len(batch))
+        self._next(len(batch[0]))
 
     def _next(self, written: int) -> None:
         self._writing -= 1
@@ -140,9 +143,9 @@ class Journal:
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    async def _write_again(self, batch: list[_Entry], first: StoreError) -> None:
+    async def _write_again(self, batch: _Batch, first: StoreError) -> None:
         try:
-            results = await self._again([append for append, _ in batch], first)
+            results = await self._again(batch[0], first)
         except StoreError as exc:
             self._failed(batch, exc)
         except BaseException as exc:

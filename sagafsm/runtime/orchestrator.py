@@ -136,9 +136,11 @@ class Orchestrator(Operating, Looking, Keeping):
         handle = await self.start(
             saga, data, saga_id=saga_id, correlation_id=correlation_id, tags=tags, on_conflict=on_conflict
         )
+        saga_id = handle.saga_id
+        del handle  # what is kept while a saga runs is kept a thousand times
         if not self._works:
-            return await self.execute(handle.saga_id, timeout=timeout)
-        return await self._reader.wait(handle.saga_id, timeout, suspended=True)
+            return await self.execute(saga_id, timeout=timeout)
+        return await self._reader.wait(saga_id, timeout, suspended=True)
 
     async def execute(self, saga_id: str, *, timeout: float | None = None) -> SagaInstance:
         """Run a saga here until it is terminal, stuck, suspended, or waits for a reply or a signal.

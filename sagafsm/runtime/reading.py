@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -73,11 +73,12 @@ class Reader:
 
     # --- waiting ---
 
-    async def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> SagaInstance:
+    def wait(self, saga_id: str, timeout: float | None, *, suspended: bool = False) -> Awaitable[SagaInstance]:
         """Wait until a saga is terminal or stuck (or suspended). Raises TimeoutError."""
         work = self._until(saga_id, suspended)
-        if timeout is None:
-            return await work
+        return work if timeout is None else self._in_time(work, saga_id, timeout)
+
+    async def _in_time(self, work: Awaitable[SagaInstance], saga_id: str, timeout: float) -> SagaInstance:
         async with patience(saga_id, timeout):
             return await work
 
@@ -94,7 +95,14 @@ class Reader:
                 if ended or (suspended and record.suspended):
                     return self._instance(stored)
                 here = saga_id in engine.drivers  # taken up while we looked
-            news = await engine.waiters.news(saga_id, None if here else pause)
+            if here:
+                future = engine.waiters.expect(saga_id)
+                try:
+                    news: SagaInstance | None = await future
+                finally:
+                    engine.waiters.give_up(saga_id, future)
+            else:
+                news = await engine.waiters.news(saga_id, pause)
             if news is not None and (news.state.terminal or news.stuck or (suspended and news.suspended)):
                 return news
             pause = FIRST_LOOK if news is not None else min(pause * 2, LAST_LOOK)

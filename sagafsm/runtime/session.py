@@ -214,7 +214,7 @@ class Session:
 
     @property
     def _reader(self) -> Reader:
-        return Reader(self._engine)
+        return self._engine.reader
 
     def _adjust(
         self, *, worker: bool | None = None, concurrency: int | None = None, drain_timeout: float | None = None

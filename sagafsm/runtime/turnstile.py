@@ -6,6 +6,7 @@ What must stay true: nobody waits where nobody is inside; those who waited look 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 
 class Turnstile:
@@ -15,20 +16,20 @@ class Turnstile:
 
     def __init__(self) -> None:
         self.taken = False
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: Sequence[asyncio.Future[None]] = ()  # hardly ever anybody
 
     async def wait(self) -> None:
         """Return when nobody is inside."""
         while self.taken:
             future = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
+            self._waiting = (*self._waiting, future)
             await future
 
     def leave(self) -> None:
         """It is free again."""
         self.taken = False
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, ()
             for future in waiting:
                 if not future.done():
                     future.set_result(None)

@@ -34,23 +34,30 @@ class Waiters:
                     future.set_exception(closed())
         self._waiting.clear()
 
-    async def news(self, saga_id: str, timeout: float | None) -> SagaInstance | None:
-        """The next news of a saga, or None after ``timeout`` seconds. Raises InvalidInput when all is closed."""
+    def expect(self, saga_id: str) -> asyncio.Future[SagaInstance]:
+        """The next news of a saga. Whoever does not wait for it to the end says so. Raises InvalidInput if closed."""
         if self._closed:
             raise closed()
         future: asyncio.Future[SagaInstance] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(saga_id, []).append(future)
+        return future
+
+    def give_up(self, saga_id: str, future: asyncio.Future[SagaInstance]) -> None:
+        """Nobody waits for this news any more."""
+        left = self._waiting.get(saga_id)
+        if left is not None and future in left:
+            left.remove(future)
+            if not left:
+                del self._waiting[saga_id]
+
+    async def news(self, saga_id: str, timeout: float | None) -> SagaInstance | None:
+        """The next news of a saga, or None after ``timeout`` seconds. Raises InvalidInput when all is closed."""
+        future = self.expect(saga_id)
         try:
-            if timeout is None:
-                return await future
             await asyncio.wait({future}, timeout=timeout)
             return future.result() if future.done() else None
         finally:
-            left = self._waiting.get(saga_id)
-            if left is not None and future in left:
-                left.remove(future)
-                if not left:
-                    del self._waiting[saga_id]
+            self.give_up(saga_id, future)
 
 
 def closed() -> InvalidInput:

@@ -107,7 +107,9 @@ def pieces(appends: Sequence[Append]) -> Iterator[Sequence[Append]]:
     begin, size = 0, 0
     seen: set[str] = set()
     for place, append in enumerate(appends):
-        length = sum([len(event.data) for event in append.events])
+        length = 0
+        for event in append.events:
+            length += len(event.data)
         if (size and size + length > MOST_BYTES) or append.saga_id in seen:
             yield appends[begin:place]
             begin, size = place, 0

@@ -1,0 +1,44 @@
+"""The tasks in which the driver of a saga works: one for each call under way, and for each look at it beside.
+
+What must stay true: none is lost sight of before it has ended; whoever drains them leaves none at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any
+
+
+class Strands(set["asyncio.Task[None]"]):
+    """Those that have not ended."""
+
+    __slots__ = ()
+
+    def begin(self, work: Coroutine[Any, Any, None], name: str, ended: Callable[[asyncio.Task[None]], object]) -> None:
+        """Do something in a task of its own; ``ended`` is told of its end, and takes it out."""
+        context = copy_context()  # the same one for its end: else that would get a copy of its own
+        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
+        self.add(task)
+        task.add_done_callback(ended, context=context)
+
+    def cancel_others(self) -> None:
+        """Cancel all but the one that asks, if it is one of them."""
+        current = asyncio.current_task()
+        for task in self:
+            if task is not current:
+                task.cancel()
+
+    async def drain(self, timeout: float) -> None:
+        """Let them end for so many seconds."""
+        if self and timeout > 0:
+            await asyncio.wait(list(self), timeout=timeout)
+
+    async def cut_off(self, grace: float) -> None:
+        """Cancel those that are left, and give them so many seconds for that."""
+        tasks = list(self)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
