@@ -7,7 +7,7 @@ with it are stored.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -63,7 +63,7 @@ class AbortChild(Struct, frozen=True, kw_only=True):
 Command = Call | CancelCall | AbortChild
 
 
-def calls_among(commands: Iterable[Command]) -> list[Call]:
+def calls_among(commands: Sequence[Command]) -> Sequence[Call]:
     """Those of the commands that are calls."""
     calls: list[Call] = []
     for command in commands:  # before CPython 3.12 a comprehension is a function that is made anew each time
@@ -242,3 +242,6 @@ class Delivery(enum.Enum):
     DUPLICATE = "duplicate"  # its message id was seen before
     LATE = "late"  # the step or the saga has moved on
     UNEXPECTED = "unexpected"  # no step of the definition waits for that
+
+
+DELIVERY_ACCEPTED: Final = Delivery.ACCEPTED

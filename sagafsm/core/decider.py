@@ -152,6 +152,11 @@ def _nothing(turn: Turn, given: Any) -> None:
     return None
 
 
+def _begun(turn: Turn, given: c.Begin) -> Iterable[str] | None:
+    """Before anything has begun, only what follows nothing can be ready, and nothing can be due."""
+    return turn.definition.roots if turn.progress.state is SAGA_STARTED else None
+
+
 def _taken_over(turn: Turn, given: c.TakenOver) -> None:
     if turn.progress.state is SAGA_PENDING:
         forward.timers(turn)  # first: no call may begin that the deadline cuts short in the same decision
@@ -180,7 +185,7 @@ def _call_ended(turn: Turn, ended: c.CallEnded) -> Iterable[str] | None:
 
 
 _HANDLERS: Mapping[type[c.Struct], Callable[[Turn, Any], Iterable[str] | None]] = {
-    c.Begin: _nothing,
+    c.Begin: _begun,
     c.Tick: _nothing,
     c.TakenOver: _taken_over,
     c.CallEnded: _call_ended,

@@ -25,6 +25,7 @@ from .payload_types import fields_of, is_pydantic, keyed_fields, private_field, 
 MAX_DEPTH: Final = 100
 _SHOWN_PATH: Final = 120
 _ROWS = frozenset({list, tuple, set, frozenset})
+_TEXT = frozenset({str})
 LEAVES = frozenset(
     {
         str, int, bool, type(None), bytes, bytearray, memoryview, uuid.UUID, decimal.Decimal,
@@ -66,6 +67,8 @@ def look(value: Any, depth: int, other_keys: bool) -> None:
     if kind is dict:
         if depth >= MAX_DEPTH:
             raise too_deep()
+        if LEAVES.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value)):
+            return  # most are flat; floats, of which some are not numbers, are looked at one by one
         for key, item in value.items():
             if type(key) is not str:
                 _look_at_key(key, other_keys)

@@ -12,6 +12,7 @@ import msgspec
 
 from . import events as e
 from .commands import (
+    DELIVERY_ACCEPTED,
     ROLE_BACKWARD,
     ROLE_FORWARD,
     ROLE_PROBE,
@@ -87,7 +88,7 @@ class Turn:
         self.surroundings = surroundings
         self.events: list[e.SagaEvent] = []
         self.commands: list[Command] = []
-        self.delivery = Delivery.ACCEPTED
+        self.delivery: Delivery = DELIVERY_ACCEPTED
         self.held: tuple[Held, ...] = ()
 
     def emit(self, event: e.SagaEvent) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,16 +46,18 @@ def digest_of(definition: SagaDefinition, data: msgspec.Raw) -> str:
 
 def check_tags(tags: Mapping[str, str] | None) -> Mapping[str, str]:
     """Tags as they can be stored everywhere: up to 50, names like ids, values text of up to 200 characters."""
-    given: object = {} if tags is None else tags
+    if tags is None:
+        return {}
+    given: object = tags
     if not isinstance(given, Mapping):
         raise InvalidInput(f"tags are names with values, such as {{'country': 'CH'}}; got {given!r}")
-    for name, value in (tags or {}).items():
+    for name, value in tags.items():
         check_id(name, "tag name")
         if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
             raise InvalidInput(f"tag {name}: its value must be printable text of at most 200 characters")
-    if tags and len(tags) > MAX_TAGS:
+    if len(tags) > MAX_TAGS:
         raise InvalidInput(f"{len(tags)} tags are too many; at most {MAX_TAGS} are allowed")
-    return dict(tags or {})
+    return dict(tags)
 
 
 async def create_saga(
@@ -95,7 +97,7 @@ async def create_saga(
     if abort is not None:
         progress = evolve(progress, abort, now)
         events.append(abort)
-    calls: list[c.Call] = []
+    calls: Sequence[c.Call] = ()
     held = False
     if run_here:
         decision = decide(definition, progress, c.Begin(), now, engine.surroundings)

@@ -205,7 +205,8 @@ class Engine:
         spec = driver.definition.steps[call.step]
         if spec.kind is KIND_CHILD:
             return self.family.call(driver, call, spec)
-        handler = self._handler(spec, call)
+        action = call.role is c.ROLE_FORWARD and call.via == "action"  # by far the most frequent
+        handler = spec.action if action else self._handler(spec, call)
         if self.hooks.around_steps:
             return self._call_with_hooks(driver, call, handler, spec)
         return self.invoker.call(driver, call, handler, spec, driver.definition, driver.progress)
