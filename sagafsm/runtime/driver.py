@@ -161,20 +161,15 @@ class Driver:
                             break  # nothing new, and the saga stays here
                     # What the record says besides. Where that is as our last append left it, no index is touched.
                     record = (progress.state, progress.stuck, progress.suspended, running > 0)
-                    steady = running > 0 and record == self._record
+                    known = self._record
+                    steady = running > 0 and record == known
+                    if steady and known is not None:
+                        record = known  # one of the two is enough to be kept
                     lapses = engine.lapses
-                    result = await engine.journal.commit(
-                        append_for(
-                            engine,
-                            progress,
-                            events,
-                            fence=self.fence,
-                            owner=owner,
-                            due_at=due_at,
-                            now=now,
-                            steady=steady,
-                        )
+                    append = append_for(
+                        engine, progress, events, fence=self.fence, owner=owner, due_at=due_at, now=now, steady=steady
                     )
+                    result = await engine.journal.commit(append)
                     if type(result) is Committed or type(result) is Duplicate:
                         self.progress, self._record, self._lapses = progress, record, lapses
                         if owner is None:
@@ -299,12 +294,13 @@ class Driver:
                 if ended is None:
                     if not (self.let_go or self._closing or self._live):
                         await self.apply(c.Tick())  # a call was cut: perhaps nothing holds the saga here any more
-                    return
+                    break
                 call = self._first((await self._store(ended, ended=1))[1])
         except LostOwnership:
-            return
+            pass
         except StoreError as exc:
             self.engine.orphaned(self, exc)
+        self._strands.end(self._strand_ended)
 
     async def _perform(self, call: c.Call, task: asyncio.Task[None] | None) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""

@@ -23,6 +23,13 @@ class Strands(set["asyncio.Task[None]"]):
         self.add(task)
         task.add_done_callback(ended, context=context)
 
+    def end(self, ended: Callable[[asyncio.Task[None]], object]) -> None:
+        """The one that asks ends, and there is nothing to tell of it: nobody need be called for that."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.discard(task)
+            task.remove_done_callback(ended)
+
     def cancel_others(self) -> None:
         """Cancel all but the one that asks, if it is one of them."""
         current = asyncio.current_task()
