@@ -48,7 +48,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class Birth(msgspec.Struct, frozen=True, kw_only=True):
+class Birth(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is written once, when a saga is created. ``digest`` is a hash of its definition and input."""
 
     saga_type: str
@@ -60,7 +60,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The fold of a saga's first ``version`` events, so that a long log need not be read whole."""
 
     version: int

@@ -18,7 +18,6 @@ from ..core.decider import Decision, decide, is_wanted, names_a_call, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.instance import SagaInstance
-from ..core.lifecycle import SagaState
 from ..core.progress import Progress
 from ..store import AppendResult, Committed, Conflict, Duplicate, Refused
 from .alarm import Alarm
@@ -50,7 +49,7 @@ class Driver:
         "_lapses",
         "_live",
         "_passes",
-        "_record",
+        "_running",
         "_strands",
         "_timerless",
         "_told",
@@ -73,7 +72,7 @@ class Driver:
         self.seen = float("-inf")  # when a step last asked whether the saga is still ours
         self.due_at: float | None = None  # when the saga is due again, once it is let go
         self._live = 0  # calls that have begun, or are about to, and have not ended
-        self._record: tuple[SagaState, bool, bool, bool] | None = None  # what our last append left in the record
+        self._running: bool | None = None  # whether our last append left calls running (None: it was not the last)
         self._turn = Turnstile()  # taken while a decision is being stored
         self._strands = Strands()
         self._bodies: Bodies | None = None
@@ -107,7 +106,7 @@ class Driver:
     def born(self, calls: Sequence[c.Call], lapses: int) -> None:
         """The saga was created by an append that announced these calls; ``lapses`` of the lease came before it."""
         self._live, self._lapses = len(calls), lapses
-        self._record = (self.progress.state, False, False, True)
+        self._running = True
 
     def begin(self, calls: Sequence[c.Call], now: float) -> None:
         """Make the calls that it was born with."""
@@ -144,7 +143,7 @@ class Driver:
                     if self.let_go:
                         raise LostOwnership(self.saga_id)
                     now = engine.clock()
-                    advance, anew = not engine.draining, self._record is None
+                    advance, anew = not engine.draining, self._running is None
                     decision = decide(
                         self.definition, self.progress, given, now, engine.surroundings, advance=advance, anew=anew
                     )
@@ -159,19 +158,22 @@ class Driver:
                             raise RuntimeError(f"saga {self.saga_id}: {calls} were decided without an event")
                         if not anyway:
                             break  # nothing new, and the saga stays here
-                    # What the record says besides. Where that is as our last append left it, no index is touched.
-                    record = (progress.state, progress.stuck, progress.suspended, running > 0)
-                    known = self._record
-                    steady = running > 0 and record == known
-                    if steady and known is not None:
-                        record = known  # one of the two is enough to be kept
+                    # Where the record says the same besides as our last append left there, no index is touched.
+                    before = self.progress
+                    steady = (
+                        running > 0
+                        and self._running is True
+                        and progress.state is before.state
+                        and progress.stuck is before.stuck
+                        and progress.suspended is before.suspended
+                    )
                     lapses = engine.lapses
                     append = append_for(
                         engine, progress, events, fence=self.fence, owner=owner, due_at=due_at, now=now, steady=steady
                     )
                     result = await engine.journal.commit(append)
                     if type(result) is Committed or type(result) is Duplicate:
-                        self.progress, self._record, self._lapses = progress, record, lapses
+                        self.progress, self._running, self._lapses = progress, running > 0, lapses
                         if owner is None:
                             self.let_go, self.due_at = True, due_at
                         break
@@ -243,7 +245,7 @@ class Driver:
         if stored.record.fence != self.fence or stored.record.owner != self.engine.worker_id:
             self.abandon()
             raise LostOwnership(self.saga_id)
-        self._record = None
+        self._running = None
         start = self.engine.snapshot_of(stored)
         self.progress = replay(self.saga_id, stored.events, start)
         return stored.record.attention
