@@ -184,3 +184,17 @@ async def test_entering_is_cancelled(world, saga, waits):
     await cancelled_after(world.orchestrator(saga, store=Hesitant(world.store)).__aenter__(), waits)
     if asyncio.all_tasks() != before:  # it was open before it was cancelled
         assert waits > 5
+
+
+@pytest.mark.parametrize("instant", range(6))
+async def test_a_saga_goes_on_when_somebody_cancels_every_task_of_the_process(world, did, instant):
+    """As some programs do to shut down, and then do not. At the first of these moments its own has not yet begun."""
+    saga = SagaDefinition(name="alone", retry=EXACT, steps=[items_of(did)[0]])
+    async with world.orchestrator(saga, poll_interval=1) as orchestrator:
+        await orchestrator.start(saga, saga_id="s-1")
+        strands = orchestrator._engine.drivers["s-1"]._strands
+        for _ in range(instant):
+            await asyncio.sleep(0)
+        for task in list(strands):
+            task.cancel()
+        assert state_of(await orchestrator.wait("s-1", timeout=100)) == "completed"

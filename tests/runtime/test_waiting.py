@@ -60,6 +60,26 @@ async def test_a_saga_waits_for_its_signal_without_a_task(world):
         assert (await orchestrator.wait("s-1")).results["approval"] == {"by": "eve"}
 
 
+@pytest.mark.parametrize("runs", [True, False])
+async def test_who_waits_no_longer_is_forgotten_and_the_others_are_told(world, runs):
+    step = Step("first", lambda data: asyncio.sleep(100), compensation=undo)
+    definition = SagaDefinition(name="long", steps=[step] if runs else [WaitFor("go", signal="go")])
+    async with world.orchestrator(definition) as orchestrator:
+        await orchestrator.start(definition, saga_id="s-1")
+        waiting = [asyncio.ensure_future(orchestrator.wait("s-1")) for _ in range(3)]
+        await asyncio.sleep(10)
+        for one in waiting[:2]:
+            one.cancel()
+        await asyncio.sleep(1)
+        engine = orchestrator._engine
+        assert ("s-1" in engine.drivers) is runs
+        assert len(engine.waiters._waiting.get("s-1", ())) <= 1
+        if not runs:
+            await orchestrator.signal("s-1", "go")
+        assert state_of(await waiting[2]) == "completed"
+        assert engine.waiters._waiting == {}
+
+
 async def test_an_early_signal_is_kept_for_its_step(world):
     definition = SagaDefinition(name="late", steps=[Sleep("nap", 60), WaitFor("go", signal="go")])
     async with world.orchestrator(definition) as orchestrator:

@@ -70,6 +70,31 @@ async def test_more_sagas_than_a_process_may_run_at_once_wait_for_room(world):
     assert store.claims < 100
 
 
+async def test_the_next_sagas_are_claimed_while_the_last_are_being_stored_and_no_faster(world):
+    claims = []
+
+    class Slow(Around):
+        async def claim(self, *arguments, **keywords):
+            claims.append(world.time)
+            await asyncio.sleep(1)
+            return await self.inner.claim(*arguments, **keywords)
+
+        async def commit(self, batch):
+            await asyncio.sleep(5)
+            return await self.inner.commit(batch)
+
+    definition = one_step(lambda data: asyncio.sleep(100))
+    async with world.orchestrator(definition, worker=False) as submitter:
+        for n in range(600):
+            await submitter.start(definition, saga_id=f"s-{n}")
+    async with world.orchestrator(definition, store=Slow(world.store), poll_interval=60, lease=300) as orchestrator:
+        began = world.time
+        await asyncio.sleep(14)
+        # The first is stored alone (by 6), then all that came meanwhile (by 11).
+        assert [claim - began for claim in claims[:3]] == [0, 1, 11]
+        assert len(orchestrator._engine.drivers) == 600
+
+
 async def test_an_idle_worker_asks_seldom_and_a_due_saga_is_taken_up_in_time(world):
     class Counting(Around):
         claims = 0
