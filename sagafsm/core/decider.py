@@ -153,8 +153,12 @@ def _nothing(turn: Turn, given: Any) -> None:
 
 
 def _begun(turn: Turn, given: c.Begin) -> Iterable[str] | None:
-    """Before anything has begun, only what follows nothing can be ready, and nothing can be due."""
-    return turn.definition.roots if turn.progress.state is SAGA_STARTED else None
+    """Before anything has begun nothing is due, and only what follows nothing is ready.
+
+    Unless that ends at once, by its condition or by a signal that has come: then all are looked at, in their order.
+    """
+    definition = turn.definition
+    return definition.roots if turn.progress.state is SAGA_STARTED and definition.begins_with_calls else None
 
 
 def _taken_over(turn: Turn, given: c.TakenOver) -> None:

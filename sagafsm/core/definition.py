@@ -19,7 +19,7 @@ from .declaration import compile_steps
 from .location import caller
 from .retry import ACTION_RETRY, COMPENSATION_RETRY, RetryPolicy
 from .shape import shape_of
-from .step import StepDefinition, StepKind
+from .step import KIND_SIGNAL, KIND_SLEEP, StepDefinition, StepKind
 from .validation import check_definition
 
 OnCompensationFailure = Literal["continue", "stick"]
@@ -77,6 +77,12 @@ class SagaDefinition:
     def roots(self) -> tuple[str, ...]:
         """The steps that can start at once."""
         return tuple(name for name, step in self.steps.items() if not step.after)
+
+    @cached_property
+    def begins_with_calls(self) -> bool:
+        """Whether none of the steps that can start at once can end at once: each of them is a call."""
+        waits = (KIND_SIGNAL, KIND_SLEEP)
+        return all(self.steps[name].kind not in waits and self.steps[name].when is None for name in self.roots)
 
     @cached_property
     def followers(self) -> Mapping[str, tuple[str, ...]]:

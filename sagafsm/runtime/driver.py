@@ -215,7 +215,8 @@ class Driver:
                 return self._passes.hold(engine.worker_id, now, due_at)
             if names_a_call(progress):
                 return None, now  # which nobody makes: whoever takes the saga up does
-        stays = due_at is not None and not progress.stuck and (due_at - now <= engine.hold or self.bodies.linger)
+        lingers = self._bodies is not None and self._bodies.linger
+        stays = due_at is not None and not progress.stuck and (due_at - now <= engine.hold or lingers)
         return engine.worker_id if stays else None, due_at
 
     def _next_wake(self, progress: Progress, now: float) -> float | None:

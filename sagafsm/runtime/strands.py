@@ -1,6 +1,7 @@
 """The tasks in which the driver of a saga works: one for each call under way, and for each look at it beside.
 
-What must stay true: none is lost sight of before it has ended; whoever drains them leaves none at work.
+What must stay true: whatever a task may fail of is told to whoever began it; what ends well tells nobody. Whoever
+leaves cuts off those that are left, so none goes on behind its back.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ class Strands(set["asyncio.Task[None]"]):
     __slots__ = ()
 
     def begin(self, work: Coroutine[Any, Any, None], name: str, ended: Callable[[asyncio.Task[None]], object]) -> None:
-        """Do something in a task of its own; ``ended`` is told of its end, and takes it out."""
+        """Do something in a task of its own. ``ended`` is told of its end and takes it out, unless it came to ``end``.
+
+        So it hears of what is cancelled before it begins, too.
+        """
         context = copy_context()  # the same one for its end: else that would get a copy of its own
         task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self.add(task)
         task.add_done_callback(ended, context=context)
 
     def end(self, ended: Callable[[asyncio.Task[None]], object]) -> None:
-        """The one that asks ends, and there is nothing to tell of it: nobody need be called for that."""
+        """The task that asks ends well, and nobody need be called for that.
+
+        It must wait for nothing more. If it was just cancelled as well, that comes too late to matter.
+        """
         task = asyncio.current_task()
         if task is not None:
             self.discard(task)

@@ -6,7 +6,6 @@ What must stay true: nobody waits where nobody is inside; those who waited look 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 
 class Turnstile:
@@ -16,20 +15,22 @@ class Turnstile:
 
     def __init__(self) -> None:
         self.taken = False
-        self._waiting: Sequence[asyncio.Future[None]] = ()  # hardly ever anybody
+        self._waiting: list[asyncio.Future[None]] | None = None  # hardly ever anybody
 
     async def wait(self) -> None:
         """Return when nobody is inside."""
         while self.taken:
             future = asyncio.get_running_loop().create_future()
-            self._waiting = (*self._waiting, future)
+            if self._waiting is None:
+                self._waiting = []
+            self._waiting.append(future)
             await future
 
     def leave(self) -> None:
         """It is free again."""
         self.taken = False
-        if self._waiting:
-            waiting, self._waiting = self._waiting, ()
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
             for future in waiting:
                 if not future.done():
                     future.set_result(None)

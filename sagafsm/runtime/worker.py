@@ -216,16 +216,16 @@ class Worker:
     async def _next(self, last: Swept) -> Swept:
         """Look for work while what the last look took is being stored; then wait for that."""
         swept = await self.sweep()
-        await self._under_way(last)
+        await self._settle(last)
         return swept
 
-    async def _under_way(self, swept: Swept) -> None:
-        """Wait until all of it is stored. A hook may take its time, or for ever: the others are not held up by that."""
+    async def _settle(self, swept: Swept) -> None:
+        """Wait until all of it is stored; one interval at most, for a hook may take its time, or for ever."""
         if swept.taking_up:
             await asyncio.wait(swept.taking_up, timeout=self.poll_interval)
 
     async def sweep(self) -> Swept:
-        """Take up what is due, as far as there is room."""
+        """Begin to take up what is due, as far as there is room; that it is taken up is stored in the background."""
         engine = self._engine
         async with self._claiming:  # two sweeps at once would take twice as much as there is room for
             room = max(0, min(engine.room, CLAIM_AT_ONCE))
@@ -263,15 +263,15 @@ class Worker:
         return await self._engine.to_the_end(self._sweep_all())
 
     async def _sweep_all(self) -> list[str]:
-        taken: list[str] = []
-        swept = NOTHING
+        engine, taken, swept = self._engine, dict[str, None](), NOTHING
         while True:
-            before = set(self._engine.drivers)
             swept = await self._next(swept)
-            taken += swept.saga_ids
-            if not swept.more or set(self._engine.drivers) == before:
-                await self._under_way(swept)
-                return taken
+            new = [saga_id for saga_id in swept.saga_ids if saga_id not in taken]
+            taken |= dict.fromkeys(new)
+            if not (swept.more and new):
+                await self._settle(swept)  # what ends as it is taken up makes room
+            if not (new and engine.backlog and engine.room > 0):
+                return list(taken)
 
     async def _refresh(self, driver: Driver) -> None:
         try:

@@ -8,6 +8,7 @@ from sagafsm.core import events as e
 from sagafsm.core.codec import decode_snapshot, encode_snapshot
 from sagafsm.core.decider import decide
 from sagafsm.core.errors import InvalidInput
+from sagafsm.core.turn import Surroundings
 from tests.core.script import TWICE, K, RetryPolicy, Script, SubSaga, WaitFor, holds, look, other_way, step
 from tests.core.strategies import CHILD
 
@@ -232,3 +233,15 @@ def test_nobody_but_the_child_itself_says_what_became_of_it():
     assert saga.reply("a", K.REJECTED) is c.Delivery.LATE
     saga.reply("b", K.REJECTED)
     assert saga.running == ["~a"]
+
+
+def test_a_saga_that_begins_looks_at_its_steps_in_their_order():
+    """Once the steps that wait for none came first: ``c`` was called although ``b``, declared before it, had failed."""
+
+    def when(spec, progress):
+        return e.Failure(type="KeyError", step="b") if spec.name == "b" else False
+
+    saga = Script(step("a", when=holds), step("b", when=holds), step("c", after=()))
+    saga.surroundings = Surroundings(condition=when)
+    saga.begin()
+    assert (saga.called, saga.state) == ([], "failed (compensated)")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sagafsm.core import commands as c
 from sagafsm.core import events as e
+from sagafsm.core.decider import decide
 from sagafsm.core.lifecycle import SAGA_TABLE, STEP_TABLE
 from sagafsm.testing.account import Entry
 from sagafsm.testing.checker import Broken, check_log
@@ -101,3 +102,17 @@ def test_the_checker_sees_what_comes_after_the_end(seen):
     late = Entry(len(run.log.entries) + 1, run.now, e.SagaFailed(outcome="compensated"))
     with pytest.raises(Broken, match="one terminal event, last"):
         check_log(run.definition, [*run.log.entries, late])
+
+
+def test_a_saga_begins_alike_however_closely_one_looks():
+    """``Begin`` looks only at what can be ready; had somebody else written, it would look at everything."""
+    quick = 0
+    for seed in range(RUNS):
+        run = Run(Choices.of_seed(seed))
+        quick += run.definition.begins_with_calls
+        decisions = [
+            decide(run.definition, run.progress, c.Begin(), run.now, run.surroundings, anew=anew)
+            for anew in (False, True)
+        ]
+        assert decisions[0] == decisions[1]
+    assert RUNS > quick > RUNS / 10

@@ -95,6 +95,22 @@ async def test_the_next_sagas_are_claimed_while_the_last_are_being_stored_and_no
         assert len(orchestrator._engine.drivers) == 600
 
 
+@pytest.mark.parametrize("concurrency", [2, 3, 5, 100])
+async def test_one_sweep_goes_on_as_long_as_what_it_takes_up_makes_room(world, concurrency):
+    """Nine of twelve end as they are taken up, because somebody has stopped them; it once ended when it was full."""
+    definition = one_step(lambda data: asyncio.sleep(1000))
+    async with world.orchestrator(definition, worker=False) as submitter:
+        for n in range(12):
+            await submitter.start(definition, saga_id=f"s-{n}")
+            if n < 9:
+                await submitter.abort(f"s-{n}", "no more")
+            await asyncio.sleep(1)
+    settings = Settings(concurrency=concurrency)
+    async with world.orchestrator(definition, worker=False, settings=settings, drain_timeout=0) as orchestrator:
+        taken = await orchestrator.resume_all()
+    assert taken == [f"s-{n}" for n in range(min(12, 9 + concurrency))]
+
+
 async def test_an_idle_worker_asks_seldom_and_a_due_saga_is_taken_up_in_time(world):
     class Counting(Around):
         claims = 0
