@@ -123,7 +123,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     problem: str | None = None
 
 
-class StoredSaga(msgspec.Struct, frozen=True, kw_only=True):
+class StoredSaga(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A saga as stored, in one consistent view: the record, the snapshot if any, and the events after it."""
 
     record: Record
@@ -134,31 +134,31 @@ class StoredSaga(msgspec.Struct, frozen=True, kw_only=True):
 # --- what an append came to ---
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """Accepted; the saga's version is now ``version``."""
 
     version: int
 
 
-class Duplicate(msgspec.Struct, frozen=True):
+class Duplicate(msgspec.Struct, frozen=True, gc=False):
     """This very append was accepted before (its ``append_id`` is in the log); the saga's version is ``version``."""
 
     version: int
 
 
-class Conflict(msgspec.Struct, frozen=True):
+class Conflict(msgspec.Struct, frozen=True, gc=False):
     """Refused: the saga is at ``version``, not at the expected one (0: there is no such saga)."""
 
     version: int
 
 
-class Fenced(msgspec.Struct, frozen=True):
+class Fenced(msgspec.Struct, frozen=True, gc=False):
     """Refused: somebody claimed the saga since; its fence is now ``fence``."""
 
     fence: int
 
 
-class Exists(msgspec.Struct, frozen=True):
+class Exists(msgspec.Struct, frozen=True, gc=False):
     """A creation was refused: the id is taken, by a saga with the ``same`` digest or by another.
 
     ``purged``: that saga is gone already, but its id is kept from being used again for a while.
@@ -168,7 +168,7 @@ class Exists(msgspec.Struct, frozen=True):
     purged: bool = False
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """The database will not take what this append holds (too large, a constraint), now or later: nothing is written."""
 
     reason: str
@@ -180,7 +180,7 @@ AppendResult = Committed | Duplicate | Conflict | Fenced | Exists | Refused
 # --- questions and answers ---
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class Filter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which records to find; None does not filter. ``older_than``: created before this time. ``due``: claimable now.
 
     ``tags``: every pair must match. ``live`` true: not yet terminal. ``finished_before``: terminal since before this
@@ -199,14 +199,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     finished_before: float | None = None
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     """Records ordered by creation (then id), and where the next page begins (None: this was the last)."""
 
     records: Sequence[Record]
     cursor: str | None
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a worker got: sagas now owned by it, with their fences raised by one.
 
     ``attention``: ids of sagas the worker already owned that somebody else has written to. ``next_due``: seconds
@@ -219,14 +219,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     now: float
 
 
-class Worker(msgspec.Struct, frozen=True):
+class Worker(msgspec.Struct, frozen=True, gc=False):
     """A worker's lease: alive until ``until`` by the store's clock."""
 
     worker_id: str
     until: float
 
 
-class Count(msgspec.Struct, frozen=True, kw_only=True):
+class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many sagas of one kind are in one state."""
 
     kind: str
@@ -237,7 +237,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
-class Durability(msgspec.Struct, frozen=True, kw_only=True):
+class Durability(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How durable an acknowledged append is. ``synced``: it survives the loss of power. ``warnings``: what to mend."""
 
     synced: bool

@@ -21,7 +21,7 @@ Via: TypeAlias = Literal["action", "fallback"]
 Outcome: TypeAlias = Literal["compensated", "aborted", "forced"]
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """What went wrong, as data: never the exception itself. ``at`` is in seconds since the epoch."""
 
     type: str

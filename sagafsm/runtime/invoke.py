@@ -51,9 +51,11 @@ class Caller(Protocol):
     @property
     def bodies(self) -> Bodies:
         """Where a body is kept that may outlive its call."""
+        ...
 
     def context(self, call: Call) -> StepContext:
         """What the function called can ask."""
+        ...
 
 
 @attrs.frozen

@@ -6,12 +6,13 @@ operators' verbs in ``operating``, reading in ``looking``; here is what starts a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Literal
 
 from ..core.definition import SagaDefinition
 from ..core.errors import DefinitionError, InvalidInput, SagaConflict
 from ..core.instance import SagaInstance
+from ..core.progress import Progress
 from ..declare import definition_of
 from ..store import check_id
 from .birth import check_tags, create_saga
@@ -48,7 +49,7 @@ class Orchestrator(Operating, Looking, Keeping):
             )
         return known
 
-    async def _create(
+    def _create(
         self,
         saga: Definable,
         data: Any,
@@ -57,7 +58,7 @@ class Orchestrator(Operating, Looking, Keeping):
         tags: Mapping[str, str] | None,
         *,
         begin: bool,
-    ) -> tuple[str, bool]:
+    ) -> Awaitable[tuple[Progress, bool]]:
         engine = self._engine
         definition = self._resolve(saga)
         saga_id = engine.environment.saga_id() if saga_id is None else check_id(saga_id)
@@ -65,7 +66,7 @@ class Orchestrator(Operating, Looking, Keeping):
             check_id(correlation_id, "correlation id")
         raw = self._encode(data, f"the input of {definition.name}", definition.input)
         here = begin and self._works and engine.room > 0 and not engine.backlog and engine.lease_holds()
-        _, created = await create_saga(
+        return create_saga(
             engine,
             definition,
             raw,
@@ -75,7 +76,6 @@ class Orchestrator(Operating, Looking, Keeping):
             begin=begin,
             run_here=here,
         )
-        return saga_id, created
 
     async def create(
         self,
@@ -90,8 +90,8 @@ class Orchestrator(Operating, Looking, Keeping):
 
         Raises InvalidInput, SagaConflict where the id belongs to another saga, SagaPurged where that one is gone.
         """
-        created, _ = await self._create(saga, data, saga_id, correlation_id, tags, begin=False)
-        return created
+        progress, _ = await self._create(saga, data, saga_id, correlation_id, tags, begin=False)
+        return progress.saga_id
 
     async def start(
         self,
@@ -111,7 +111,8 @@ class Orchestrator(Operating, Looking, Keeping):
         """
         if on_conflict not in ("return", "raise"):
             raise InvalidInput(f"on_conflict is 'return' or 'raise', not {on_conflict!r}")
-        started, created = await self._create(saga, data, saga_id, correlation_id, tags, begin=True)
+        progress, created = await self._create(saga, data, saga_id, correlation_id, tags, begin=True)
+        started = progress.saga_id
         if not created:
             if on_conflict == "raise":
                 raise SagaConflict(f"saga {started!r} exists already, with the same definition and input")

@@ -52,13 +52,16 @@ class Batch:
     def _add(self, append: Append) -> None:
         saga_id, expected, events = append.saga_id, append.expected_version, append.events
         version = expected + len(events)
-        if len(events) == 2:  # by far the most frequent case
+        if append.steady and expected and len(events) == 2 and append.snapshot is None:  # by far the most frequent
             first, second = events
-            told: Row = (
-                first.type, first.at, first.data.decode(), second.type, second.at, second.data.decode()
-            )  # fmt: skip
-        else:
-            told = _pair(events)
+            self._updates.append((
+                saga_id, expected, version, append.fence, append.append_id, append.updated_at,
+                first.type, first.at, first.data.decode(), second.type, second.at, second.data.decode(),
+                None, None, None, None, None, None, None, None, None,
+            ))  # fmt: skip
+            self.results.append(Committed(version))
+            return
+        told = _pair(events)
         if append.steady and expected:
             self._updates.append(
                 (saga_id, expected, version, append.fence, append.append_id, append.updated_at, *told, *_STEADY)
