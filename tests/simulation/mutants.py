@@ -227,9 +227,9 @@ def a_timeout_counts_as_a_failure(patch):
 def a_cancelled_call_counts_as_a_failure(patch):
     original = invoke.Invoker.call
 
-    async def call(self, call, *arguments):
+    async def call(self, caller, call, *arguments):
         try:
-            return await original(self, call, *arguments)
+            return await original(self, caller, call, *arguments)
         except asyncio.CancelledError as exc:
             error = invoke.failure_of(exc, call.step, self._now())
             return c.CallEnded(call=call, kind=c.OutcomeKind.REJECTED, error=error)
