@@ -274,7 +274,7 @@ class Store(Protocol):
         """Write a batch of appends of different sagas; one result per append, in order.
 
         An ``async`` method will do. One that begins the work when it is called, and returns a future, lets the store
-        write while the event loop goes on. The batch must be left as it is: it may be handed in again.
+        write while the event loop goes on.
         """
         ...
 

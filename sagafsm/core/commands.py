@@ -243,4 +243,5 @@ class Delivery(enum.Enum):
     UNEXPECTED = "unexpected"  # no step of the definition waits for that
 
 
+# Likewise: it is in every decision.
 DELIVERY_ACCEPTED: Final = Delivery.ACCEPTED

@@ -155,7 +155,8 @@ def _nothing(turn: Turn, given: Any) -> None:
 def _begun(turn: Turn, given: c.Begin) -> Iterable[str] | None:
     """Before anything has begun nothing is due, and only what follows nothing is ready.
 
-    Unless that ends at once, by its condition or by a signal that has come: then all are looked at, in their order.
+    Unless that may end at once (a condition, a signal that has come, a sleep of no length): then all are looked at, in
+    their order.
     """
     definition = turn.definition
     return definition.roots if turn.progress.state is SAGA_STARTED and definition.begins_with_calls else None

@@ -21,7 +21,8 @@ MOST = 500
 """Appends that are written at one time, by all batches together. With 1,000 sagas in flight, and all of them that came
 in one batch, the others have nothing to do until it is written: on PostgreSQL an eighth fewer a second."""
 
-_Batch = tuple[list[Append], "list[asyncio.Future[AppendResult]]"]
+_Batch = tuple[tuple[Append, ...], "list[asyncio.Future[AppendResult]]"]
+"""A tuple, because the store is given it, and perhaps once more: nothing that the store does may change it."""
 
 
 class Journal:
@@ -89,7 +90,7 @@ class Journal:
 
     def _flush(self) -> None:
         most = max(1, MOST // self._store.batches)
-        batch = self._waiting[:most], self._waiters[:most]
+        batch = tuple(self._waiting[:most]), self._waiters[:most]
         self._waiting, self._waiters = self._waiting[most:], self._waiters[most:]
         self._writing += 1
         try:
@@ -154,7 +155,7 @@ class Journal:
         else:
             self._written(batch, results)
 
-    async def _again(self, appends: list[Append], first: StoreError) -> list[AppendResult]:
+    async def _again(self, appends: Sequence[Append], first: StoreError) -> list[AppendResult]:
         """Hand the batch in again until the store answers; raise the last error when patience is over."""
         give_up_at = self._environment.monotonic() + self._patience
         doubtful = isinstance(first, OutcomeUnknown)

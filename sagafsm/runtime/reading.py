@@ -95,7 +95,7 @@ class Reader:
                 if ended or (suspended and record.suspended):
                     return self._instance(stored)
                 here = saga_id in engine.drivers  # taken up while we looked
-            if here:
+            if here:  # most sagas, most of the time: without a coroutine and a timer of its own
                 future = engine.waiters.expect(saga_id)
                 try:
                     news: SagaInstance | None = await future
