@@ -30,6 +30,21 @@ async def told(schemas):
         return value if called else 0
 
 
+@pytest.fixture
+def looked(store, monkeypatch):
+    """Set when the store has looked once more; whoever waits for a change has then no more to do than to wait."""
+    wakeups, looked = store._opened.wakeups, asyncio.Event()
+    others = wakeups._others
+
+    async def look():
+        told = await others()
+        looked.set()
+        return told
+
+    monkeypatch.setattr(wakeups, "_others", look)
+    return looked
+
+
 async def test_many_changes_are_told_together(store, schemas):
     before, began = await told(schemas), time.monotonic()
     for n in range(30):
@@ -53,13 +68,14 @@ async def test_a_store_does_not_hear_itself(store):
     assert not await store.wait_for_change(0.3)
 
 
-async def test_changes_are_heard_of_again_after_the_connection_was_lost(store, other, schemas):
+async def test_changes_are_heard_of_again_after_the_connection_was_lost(store, other, schemas, looked):
     assert not await store.wait_for_change(0.0)
     for n in range(3):
+        looked.clear()
         waiting = asyncio.ensure_future(store.wait_for_change(30.0))
         async with schemas.connection() as connection:
+            await looked.wait()
             listening = store._opened.wakeups._connection
-            await asyncio.sleep(0.05)
             assert await connection.fetchval("SELECT pg_terminate_backend($1)", listening.get_server_pid())
         await other.commit([create(f"s{n}")])
         async with asyncio.timeout(10):
@@ -67,10 +83,11 @@ async def test_changes_are_heard_of_again_after_the_connection_was_lost(store, o
         assert store._opened.wakeups._connection is not listening or listening.is_closed()
 
 
-async def test_a_change_is_heard_of_at_once_not_by_looking(store, other, monkeypatch):
+async def test_a_change_is_heard_of_at_once_not_by_looking(store, other, looked):
     assert not await store.wait_for_change(0.0)
+    looked.clear()
     waiting = asyncio.ensure_future(store.wait_for_change(30.0))
-    await asyncio.sleep(0.2)  # it listens and has looked
+    await looked.wait()
     assert not waiting.done()
     await other.commit([create("s")])
     async with asyncio.timeout(5):
