@@ -225,8 +225,10 @@ def listening(pid):
             with suppress(OSError):
                 sockets.add(str(handle.readlink()))
         for table in ("tcp", "tcp6"):
-            rows = [line.split() for line in Path(f"/proc/{one}/net/{table}").read_text().splitlines()[1:]]
-            found |= {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile, and listens no more
+                rows = [line.split() for line in Path(f"/proc/{one}/net/{table}").read_text().splitlines()[1:]]
+                listens = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+                found |= {address.partition(":")[0] for address in listens}
     return found
 
 

@@ -1,5 +1,6 @@
 """Each obligation of the kit is one that a store can break: for each there is a memory store with just that bug."""
 
+import asyncio
 import inspect
 
 import pytest
@@ -36,3 +37,28 @@ async def test_the_kit_catches(store, obligation):
     await run(obligation, MemoryStore)
     with pytest.raises((Exception, pytest.fail.Exception)):  # how it fails is each test's own
         await run(obligation, store, patience=0.3)
+
+
+class ComesLate(MemoryStore):
+    """Right, and slow where it may be: a write whose caller was cancelled arrives while somebody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self._under_way = []
+
+    async def commit(self, batch):
+        self._under_way.append(batch)
+        await asyncio.sleep(0)
+        self._under_way.remove(batch)
+        return await super().commit(batch)
+
+    async def events(self, saga_id, after=0):
+        for batch in self._under_way:
+            await super().commit(batch)
+        self._under_way.clear()
+        return await super().events(saga_id, after)
+
+
+async def test_a_write_that_arrives_while_the_kit_reads_is_no_bug():
+    """It was called one, now and then, of a driver that writes in threads."""
+    await run("test_a_cancelled_commit_leaves_all_of_an_append_or_nothing", ComesLate)

@@ -5,6 +5,9 @@ import pytest
 from sagafsm.testing.conformance import NetworkConformance, StoreConformance
 from tests.stores.planted.remote import PLANTED, MemoryServer, RemoteStore
 
+PATIENT = 30.0
+"""Seconds in which a machine with much else to do answers, too."""
+
 
 class Remote:
     """A store on a server of its own."""
@@ -14,13 +17,13 @@ class Remote:
     @pytest.fixture
     async def store(self):
         async with MemoryServer().running() as self.address:
-            store = RemoteStore(*self.address)
+            store = RemoteStore(*self.address, limit=PATIENT)
             await store.setup()
             yield store
             await store.close()
 
     async def open_again(self, store):
-        second = RemoteStore(*self.address)
+        second = RemoteStore(*self.address, limit=PATIENT)
         await second.setup()
         return second
 

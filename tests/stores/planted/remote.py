@@ -62,13 +62,15 @@ class MemoryServer:
 
 
 class RemoteStore:
-    """Asks a :class:`MemoryServer`; keeps its idle connections."""
+    """Asks a :class:`MemoryServer`; keeps its idle connections. ``limit``: seconds that an answer may take."""
 
     batches = 2
     limit = 0.5
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, *, limit=None):
         self._address = host, port
+        if limit is not None:
+            self.limit = limit
         self._idle = []
         self._seen = 0
 
