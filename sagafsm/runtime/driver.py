@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import commands as c
 from ..core.codec import replay
-from ..core.decider import Decision, decide, is_wanted, names_a_call, next_wake
+from ..core.decider import decide, is_wanted, names_a_call, next_wake
 from ..core.definition import SagaDefinition
 from ..core.errors import StoreError
 from ..core.instance import SagaInstance
@@ -43,7 +43,6 @@ class Driver:
     __slots__ = (
         "_alarm",
         "_bodies",
-        "_calling",
         "_closing",
         "_cut",
         "_lapses",
@@ -77,8 +76,7 @@ class Driver:
         self._strands = Strands()
         self._bodies: Bodies | None = None
         self._passes = Passes(self, engine.permits) if definition.limited else None
-        self._calling: dict[str, asyncio.Task[Any] | None] = {}  # who makes the call of a step
-        self._cut: dict[asyncio.Task[Any] | None, asyncio.Future[None]] = {}  # whose call is cut short, done when it is
+        self._cut: dict[asyncio.Task[None], asyncio.Future[None]] = {}  # whose call is cut short, done when it is
         self._alarm: Alarm | None = None
         self._lapses = engine.lapses  # of the lease, when what is stored of the saga was handed in
         # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
@@ -117,18 +115,20 @@ class Driver:
 
     # --- deciding and storing ---
 
-    async def apply(self, given: c.Input, *, anyway: bool = False) -> Decision:
+    async def apply(self, given: c.Input, *, anyway: bool = False) -> tuple[c.Delivery, Progress]:
         """Decide what follows from an input, store it, and carry it out. Calls run on; they are not waited for.
 
         Raises what the decider raises, StoreError where the store fails for good, LostOwnership where it is no
         longer ours.
         """
-        decision, calls = await self._store(given, ended=0, anyway=anyway)
+        delivery, progress, calls = await self._store(given, ended=0, anyway=anyway)
         for call in calls:
             self._spawn(self.run(call))
-        return decision
+        return delivery, progress
 
-    async def _store(self, given: c.Input, *, ended: int, anyway: bool = False) -> tuple[Decision, Sequence[c.Call]]:
+    async def _store(
+        self, given: c.Input, *, ended: int, anyway: bool = False
+    ) -> tuple[c.Delivery, Progress, Sequence[c.Call]]:
         """Decide and store; cancel what is to be cancelled; return the calls that are now due.
 
         ``ended``: how many live calls this input is the end of. ``anyway``: even where nothing is new.
@@ -147,8 +147,8 @@ class Driver:
                     decision = decide(
                         self.definition, self.progress, given, now, engine.surroundings, advance=advance, anew=anew
                     )
-                    progress, events = decision.progress, decision.events
-                    calls = c.calls_among(decision.commands)
+                    progress, events, commands = decision.progress, decision.events, decision.commands
+                    delivery, calls = decision.delivery, c.calls_among(commands)
                     running = self._live - ended + len(calls)
                     if self._passes is not None and await self._passes.asked(decision, calls, running):
                         continue  # it got its permits meanwhile
@@ -171,6 +171,9 @@ class Driver:
                     append = append_for(
                         engine, progress, events, fence=self.fence, owner=owner, due_at=due_at, now=now, steady=steady
                     )
+                    del decision  # what is kept while an append is written is kept a thousand times
+                    if not (self._told or owner is None):
+                        events = ()  # nobody is going to hear of them
                     result = await engine.journal.commit(append)
                     if type(result) is Committed or type(result) is Duplicate:
                         self.progress, self._running, self._lapses = progress, running > 0, lapses
@@ -186,16 +189,16 @@ class Driver:
         finally:
             self._live -= ended
         # After the turn: a hook may well ask something of this very saga.
-        if decision.events and (self._told or self.let_go):
-            await engine.stored(self, decision.events)
-        if len(calls) != len(decision.commands):
-            self._carry_out(decision.commands)
+        if events and (self._told or self.let_go):
+            await engine.stored(self, events)
+        if len(calls) != len(commands):
+            self._carry_out(commands)
         if self.let_go:
             self._end()
             calls = []  # it was abandoned while this was stored: whoever takes it up makes them
         elif not (self._timerless and calls):
             self._set_timer(now)
-        return decision, calls
+        return delivery, progress, calls
 
     def _hold(self, progress: Progress, now: float, running: int) -> tuple[str | None, float | None]:
         """Who is to own the saga from now on, and when it is due should that be nobody, or nobody alive.
@@ -277,7 +280,7 @@ class Driver:
         self._strands.begin(work, f"sagafsm {self.saga_id}", self._strand_ended)
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
-        self._strands.discard(task)
+        self._strands.pop(task, None)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             self.engine.strand_failed(self, error)
@@ -291,6 +294,7 @@ class Driver:
     async def run(self, call: c.Call | None) -> None:
         """Make a call, decide on its end, make the next one: a sequence of steps stays in this one task."""
         task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - one of the strands
         try:
             while call is not None:
                 ended = await self._perform(call, task)
@@ -298,16 +302,16 @@ class Driver:
                     if not (self.let_go or self._closing or self._live):
                         await self.apply(c.Tick())  # a call was cut: perhaps nothing holds the saga here any more
                     break
-                call = self._first((await self._store(ended, ended=1))[1])
+                call = self._first((await self._store(ended, ended=1))[2])
         except LostOwnership:
             pass
         except StoreError as exc:
             self.engine.orphaned(self, exc)
-        self._strands.end(self._strand_ended)
+        self._strands.end(task, self._strand_ended)
 
-    async def _perform(self, call: c.Call, task: asyncio.Task[None] | None) -> c.CallEnded | None:
+    async def _perform(self, call: c.Call, task: asyncio.Task[None]) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
-        self._calling[call.step] = task
+        self._strands[task] = call.step
         permit = None if self._passes is None else self._passes.take(call)
         try:
             if self._bodies:
@@ -335,19 +339,19 @@ class Driver:
         finally:
             if self._passes is not None and permit is not None:
                 self._passes.give_back(call.step, permit, self.bodies)
-            if self._calling.get(call.step) is task:  # else the compensation waits already for this call to be gone
-                del self._calling[call.step]
+            self._strands[task] = None
             gone = self._cut.pop(task, None)
             if gone is not None and not gone.done():
                 gone.set_result(None)
 
     def _cut_short(self, step: str) -> None:
-        task = self._calling.get(step)
-        if task is not None and task is not asyncio.current_task():
-            gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._cut[task] = gone
-            self.bodies.setdefault(step, gone)
-            task.cancel()
+        for task, called in self._strands.items():
+            # One that is cut already may be at its end still, while the compensation waits for it to be gone.
+            if called == step and task not in self._cut and task is not asyncio.current_task():
+                gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._cut[task] = gone
+                self.bodies.setdefault(step, gone)
+                task.cancel()
 
     # --- time ---
 

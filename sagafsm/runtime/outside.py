@@ -41,13 +41,13 @@ async def _tell(engine: Engine, saga_id: str, given: c.Input) -> tuple[c.Deliver
         driver = engine.drivers.get(saga_id)
         if driver is not None and not driver.let_go:
             try:
-                decision = await driver.apply(given)
+                delivery, after = await driver.apply(given)
             except LostOwnership:
                 continue
             except OutcomeUnknown as exc:
                 engine.orphaned(driver, exc)  # the log may name calls of which its driver knows nothing
                 raise
-            return decision.delivery, engine.instance(decision.progress)
+            return delivery, engine.instance(after)
         stored = await read(engine, saga_id)
         progress = engine.progress_of(stored)
         definition = await definition_for(engine, progress)

@@ -12,8 +12,8 @@ from contextvars import copy_context
 from typing import Any
 
 
-class Strands(set["asyncio.Task[None]"]):
-    """Those that have not ended."""
+class Strands(dict["asyncio.Task[None]", str | None]):
+    """Those that have not ended, each with the step that it calls a function of, while it does."""
 
     __slots__ = ()
 
@@ -24,18 +24,16 @@ class Strands(set["asyncio.Task[None]"]):
         """
         context = copy_context()  # the same one for its end: else that would get a copy of its own
         task = asyncio.get_running_loop().create_task(work, name=name, context=context)
-        self.add(task)
+        self[task] = None
         task.add_done_callback(ended, context=context)
 
-    def end(self, ended: Callable[[asyncio.Task[None]], object]) -> None:
-        """The task that asks ends well, and nobody need be called for that.
+    def end(self, task: asyncio.Task[None], ended: Callable[[asyncio.Task[None]], object]) -> None:
+        """The task that runs, which asks, ends well, and nobody need be called for that.
 
         It must wait for nothing more. If it was just cancelled as well, that comes too late to matter.
         """
-        task = asyncio.current_task()
-        if task is not None:
-            self.discard(task)
-            task.remove_done_callback(ended)
+        self.pop(task, None)
+        task.remove_done_callback(ended)
 
     def cancel_others(self) -> None:
         """Cancel all but the one that asks, if it is one of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sagafsm.core.errors import StoreUnavailable
 from sagafsm.cursor import make_cursor
@@ -33,7 +33,6 @@ from .attempts import again
 from .claims import Claims
 from .driver import Connection
 from .errors import translated
-from .finding import Finder
 from .health import durability, is_pooled, refuse_unfit
 from .limits import Limits
 from .options import Options
@@ -44,7 +43,16 @@ from .types import KnownTypes
 from .wakeups import Wakeups
 from .writer import Writer
 
+if TYPE_CHECKING:
+    from .finding import Finder
+
 LANES = 2  # connections that do nothing but commit
+
+
+def _make_finder(schema: str) -> Finder:
+    from .finding import Finder  # SQLAlchemy is as much to load as all the rest, and only a search needs it
+
+    return Finder(schema)
 
 
 def from_url(url: str, **options: Any) -> PostgreSQLStore:
@@ -59,7 +67,7 @@ class PostgreSQLStore:
         self.options = options
         self.batches = min(LANES, options.pool_size // 2)
         self._queries = Queries("postgresql", schema=options.quoted)
-        self._finder = Finder(options.schema)
+        self._finder: Finder | None = None
         self._opening = asyncio.Lock()
         self._opened: _Opened | None = None
 
@@ -194,6 +202,8 @@ class PostgreSQLStore:
         return read_events(row, after)
 
     async def find(self, where: Filter, *, cursor: str | None = None, limit: int = 100) -> Page:
+        if self._finder is None:
+            self._finder = await asyncio.to_thread(_make_finder, self.options.schema)
         statement, values = self._finder.statement(where, cursor, limit + 1)
         async with (
             self._ready().pool.connection() as connection,

@@ -143,3 +143,20 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(schemas):
     finally:
         async with schemas.connection() as connection:
             await connection.execute("DROP DATABASE test_latin WITH (FORCE)")
+
+
+def test_only_a_search_loads_sqlalchemy(url):
+    """It is as much to load as all the rest, and most processes never search."""
+    code = (
+        "import asyncio, sys\n"
+        "from sagafsm.store import Filter, open_store\n"
+        "async def main():\n"
+        "    store = open_store(sys.argv[1])\n"
+        "    await store.setup()\n"
+        "    print(await store.counts(), 'sqlalchemy' in sys.modules)\n"
+        "    print((await store.find(Filter())).records, 'sqlalchemy' in sys.modules)\n"
+        "    await store.close()\n"
+        "asyncio.run(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout.splitlines() == ["[] False", "[] True"]
