@@ -39,7 +39,7 @@ class Journal:
         self._waiting: list[Append] = []
         self._waiters: list[asyncio.Future[AppendResult]] = []  # as many, in the same order
         self._writing = 0
-        self._enough = 1
+        self._enough = MOST  # how many usually come is not known yet: all that come at once go together
         self._scheduled = False
         self._answers: set[asyncio.Future[Sequence[AppendResult]]] = set()
         self._retries: set[asyncio.Task[None]] = set()

@@ -90,8 +90,7 @@ async def test_the_next_sagas_are_claimed_while_the_last_are_being_stored_and_no
     async with world.orchestrator(definition, store=Slow(world.store), poll_interval=60, lease=300) as orchestrator:
         began = world.time
         await asyncio.sleep(14)
-        # The first is stored alone (by 6), then all that came meanwhile (by 11).
-        assert [claim - began for claim in claims[:3]] == [0, 1, 11]
+        assert [claim - began for claim in claims[:3]] == [0, 1, 6]  # by 6, those that were claimed first are stored
         assert len(orchestrator._engine.drivers) == 600
 
 
