@@ -44,7 +44,6 @@ class Driver:
         "_alarm",
         "_bodies",
         "_closing",
-        "_cut",
         "_lapses",
         "_live",
         "_passes",
@@ -76,7 +75,6 @@ class Driver:
         self._strands = Strands()
         self._bodies: Bodies | None = None
         self._passes = Passes(self, engine.permits) if definition.limited else None
-        self._cut: dict[asyncio.Task[None], asyncio.Future[None]] = {}  # whose call is cut short, done when it is
         self._alarm: Alarm | None = None
         self._lapses = engine.lapses  # of the lease, when what is stored of the saga was handed in
         # Steps strictly one after the other and no deadline: while a call runs, nothing can fall due.
@@ -272,7 +270,9 @@ class Driver:
     def _carry_out(self, commands: Iterable[c.Command]) -> None:
         for command in commands:
             if isinstance(command, c.CancelCall):
-                self._cut_short(command.step)
+                gone = self._strands.cut_short(command.step)
+                if gone is not None:
+                    self.bodies.setdefault(command.step, gone)
             elif isinstance(command, c.AbortChild):
                 self.engine.abort_child(command)
 
@@ -280,7 +280,7 @@ class Driver:
         self._strands.begin(work, f"sagafsm {self.saga_id}", self._strand_ended)
 
     def _strand_ended(self, task: asyncio.Task[None]) -> None:
-        self._strands.pop(task, None)
+        self._strands.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             self.engine.strand_failed(self, error)
@@ -311,7 +311,9 @@ class Driver:
 
     async def _perform(self, call: c.Call, task: asyncio.Task[None]) -> c.CallEnded | None:
         """One call, and how it ended; None where it was cut off and no end of it is to be recorded."""
-        self._strands[task] = call.step
+        others = self._strands.calls(task, call.step)
+        if others is not None:
+            self.bodies.setdefault(call.step, others)
         permit = None if self._passes is None else self._passes.take(call)
         try:
             if self._bodies:
@@ -326,7 +328,7 @@ class Driver:
             return await self.engine.call(self, call)
         except asyncio.CancelledError:
             self._live -= 1
-            if not (task in self._cut or self._closing or self.let_go):
+            if not (self._strands.is_cut(task) or self._closing or self.let_go):
                 self.engine.orphaned(self, None)  # the body cancelled itself: it may have happened
             return None
         except Interrupted as exc:
@@ -339,19 +341,7 @@ class Driver:
         finally:
             if self._passes is not None and permit is not None:
                 self._passes.give_back(call.step, permit, self.bodies)
-            self._strands[task] = None
-            gone = self._cut.pop(task, None)
-            if gone is not None and not gone.done():
-                gone.set_result(None)
-
-    def _cut_short(self, step: str) -> None:
-        for task, called in self._strands.items():
-            # One that is cut already may be at its end still, while the compensation waits for it to be gone.
-            if called == step and task not in self._cut and task is not asyncio.current_task():
-                gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._cut[task] = gone
-                self.bodies.setdefault(step, gone)
-                task.cancel()
+            self._strands.call_ended(task, call.step)
 
     # --- time ---
 

@@ -13,9 +13,10 @@ from sagafsm import (
     SagaFinished,
     SagaState,
     Step,
+    StepContext,
     WaitFor,
 )
-from tests.runtime.steps import undo
+from tests.runtime.steps import failing, undo
 from tests.runtime.world import EXACT, state_of, types
 
 
@@ -156,6 +157,51 @@ async def test_a_compensation_waits_for_the_call_that_was_cut_to_be_gone(world, 
         await orchestrator.abort("s-1", "stop", cut=True)
         assert state_of(await orchestrator.wait("s-1", timeout=100)) == "failed aborted"
     assert did.entries == [("gone", 8), ("undo", 8)]
+
+
+async def test_a_call_waits_a_while_for_the_one_that_a_reply_has_overtaken(world, did):
+    """The compensation of a step once ran beside its action, which was still at work when the reply had come."""
+
+    async def slow(data):
+        await asyncio.sleep(8)
+        did("done")
+
+    steps = [
+        Step("a", slow, awaits_reply=True, compensation=lambda data, result: did(f"undo {result}")),
+        Step("b", failing(did, Rejected("no")), compensation=undo),
+    ]
+    definition = SagaDefinition(name="overtaken", steps=steps)
+    async with world.orchestrator(definition) as orchestrator:
+        await begun(orchestrator, definition, 5)
+        await orchestrator.complete_step("s-1", "a", 7)
+        assert state_of(await orchestrator.wait("s-1", timeout=100)) == "failed compensated"
+    assert did.entries == [("work 1", 5), ("done", 8), ("undo 7", 8)]
+
+
+async def test_a_cut_reaches_every_call_of_the_step_and_its_compensation_waits_for_all(world, did):
+    """A reply says that it failed while the call is still at work; after a while a second one begins beside it."""
+
+    async def slow_to_stop(data, ctx: StepContext):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(4 if ctx.attempt == chosen else 1)
+            did(f"{ctx.attempt} gone")
+
+    for chosen in (1, 2):
+        did.entries.clear()
+        ask = Step("a", slow_to_stop, awaits_reply=True, retry=EXACT, compensation=lambda data, result: did("undo"))
+        definition = SagaDefinition(name="asks", steps=[ask])
+        async with world.orchestrator(definition) as orchestrator:
+            began = world.time
+            await orchestrator.start(definition, saga_id=f"s-{chosen}")
+            await asyncio.sleep(5)
+            await orchestrator.fail_step(f"s-{chosen}", "a", "no", retryable=True)
+            await asyncio.sleep(10)
+            await orchestrator.abort(f"s-{chosen}", "stop", cut=True)
+            assert state_of(await orchestrator.wait(f"s-{chosen}", timeout=100)) == "failed aborted"
+        done = [(name, at - began) for name, at in did.entries]
+        assert done == [(f"{3 - chosen} gone", 16), (f"{chosen} gone", 19), ("undo", 19)]
 
 
 async def test_an_abort_while_a_retry_is_waited_for_turns_back_at_once(world, did):
