@@ -98,11 +98,25 @@ class SQLiteFloor:
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection with the settings of the SQLite store, to a database that has the tables."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY)
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}")
     connection.executescript(SCHEMA)
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Turn to a write-ahead log. Where others do so at the same moment, SQLite does not wait for them by itself."""
+    give_up_at = time.monotonic() + BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _write(connection: sqlite3.Connection, batch: Sequence[Work]) -> None:

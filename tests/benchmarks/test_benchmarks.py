@@ -16,7 +16,7 @@ from benchmarks import peers
 from benchmarks.files import count_events, same_rows
 from benchmarks.floors.base import STORES
 from benchmarks.floors.job import run_floor
-from benchmarks.floors.sqlite import SQLiteFile
+from benchmarks.floors.sqlite import SQLiteFile, open_database
 from benchmarks.options import Options
 from benchmarks.result import Row, Skipped, Table
 from benchmarks.targets import TARGETS
@@ -133,3 +133,20 @@ def test_a_question_that_was_named_and_cannot_be_asked_is_no_success(
     output = io.StringIO()
     assert command.main(["peers", "--folder", str(tmp_path)], console=Console(file=output, width=160)) == 1
     assert "DBOS needs SQLite" in output.getvalue()
+
+
+def test_the_floor_on_sqlite_opens_while_others_open_it_too(tmp_path, monkeypatch):
+    """Four processes at once, and now and then one of them was told that the database is locked."""
+    refusals = ["database is locked"] * 2
+
+    class Crowded(sqlite3.Connection):
+        def execute(self, sql, *values):
+            if "journal_mode" in sql and refusals:
+                raise sqlite3.OperationalError(refusals.pop())
+            return super().execute(sql, *values)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, **kwargs, factory=Crowded))
+    with closing(open_database(tmp_path / "floor.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert not refusals
