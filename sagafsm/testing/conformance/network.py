@@ -87,13 +87,14 @@ class NetworkConformance(StoreTests):
                     delayed = proxy.plan(Trouble.DELAY, seconds=0.01, times=REQUESTS)
                     try:
                         await call.made(behind, about)
-                        break
                     except (StoreUnavailable, OutcomeUnknown):  # perhaps the machine stood still, not the network
                         proxy.heal()
                         if not left:
                             raise
-                assert delayed.struck, f"{call.name}: no request was seen"
-                proxy.heal()
+                        continue
+                    assert delayed.struck, f"{call.name}: no request was seen"
+                    proxy.heal()
+                    break
 
     async def _trouble(self, store: Store, trouble: Trouble) -> None:
         """Every request of every call meets the trouble, one after the other."""
