@@ -110,10 +110,27 @@ class Run:
             if self.owned and not self.owed:
                 checker.check_rest(self.definition, self.progress, now, self.surroundings)
                 checker.check_awake(self.definition, self.progress, now)
+                self._check_earlier_calls()
             if not self.flights and (self.wake() is None or self.progress.stuck):
                 self.owned = False  # nothing runs here and nothing will by itself: the owner lets it go
         checker.check_bounded(self.log.account)
         return decision.delivery
+
+    def _check_earlier_calls(self) -> None:
+        """A call that was given up and made again returns after all: that changes nothing."""
+        for name, step in self.progress.steps.items():
+            if not step.calling or step.state is not StepState.RUNNING or step.attempts + step.interruptions < 2:
+                continue
+            attempt, interruption = (
+                (step.attempts, step.interruptions - 1) if step.interruptions else (step.attempts - 1, 0)
+            )
+            call = c.Call(
+                step=name, role=c.Role.FORWARD, via=step.via, attempt=attempt, interruption=interruption,
+                idempotency_key="",
+            )  # fmt: skip
+            ended = c.CallEnded(call=call, kind=K.SUCCEEDED)
+            if decide(self.definition, self.progress, ended, self.now, self.surroundings).events:
+                raise Broken("only the newest call counts", f"{ended} was taken for the end of {step}")
 
     def _carry_out(self, commands) -> None:
         for command in commands:

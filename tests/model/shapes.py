@@ -9,6 +9,7 @@ from sagafsm import (
     Probe,
     RetryPolicy,
     SagaDefinition,
+    Sequence,
     Sleep,
     Step,
     SubSaga,
@@ -64,6 +65,7 @@ Delicate = saga(
 )
 Sticky = saga("Sticky", plain("first"), plain("second", on_unknown="stick", idempotent=False))
 Beside = saga("Beside", Parallel(plain("left"), plain("right")), last(), retry=ONCE)
+Branch = saga("Branch", Parallel(Sequence(plain("first"), last("second")), last("beside")), retry=ONCE)
 Apart = saga("Apart", Parallel(plain("left"), plain("right")), plain("joined"), parallel_compensation=True, retry=ONCE)
 Replies = saga(
     "Replies",
@@ -81,5 +83,6 @@ Parent = saga("Parent", SubSaga("child", One), last(retry=ONCE))
 Endless = saga("Endless", plain("first"), last(retry=RetryPolicy(max_attempts=None, jitter=0)))
 
 SHAPES = [
-    One, Two, Three, Pivot, Stuck, Backup, Delicate, Sticky, Beside, Apart, Replies, Signals, Timed, Parent, Endless,
+    One, Two, Three, Pivot, Stuck, Backup, Delicate, Sticky, Beside, Branch, Apart, Replies, Signals, Timed, Parent,
+    Endless,
 ]  # fmt: skip

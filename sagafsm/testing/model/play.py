@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from ...core import commands as c
 from ...core import events as e
-from ...core.decider import Decision, decide, next_wake
+from ...core.decider import decide, next_wake
+from ...core.decision import Decision
 from ...core.definition import SagaDefinition
 from ...core.errors import InvalidInput, PastPivot, SagaFinished, StoreCorrupt
 from ...core.fold import evolve
@@ -205,8 +206,8 @@ class Table:
         happened = move.how != "did not happen"
         self.world.said(move.step, call.via, call.role, move.outcome, happened=happened, call=True)
         ended = c.CallEnded(call=call, kind=move.outcome, happened=happened)
-        self.owed = False  # on the newest version: a refused append makes the owner read first
-        self.give(ended)
+        anew, self.owed = self.owed, False  # a refused append makes the owner read first, and look at everything
+        self.give(ended, anew=anew)
         self.ghosts.append(call)
         self._check_ghosts()
 
@@ -260,11 +261,11 @@ class Table:
             self._check_nothing(given, c.Delivery.DUPLICATE)
         self._check_ghosts()
 
-    def give(self, given: c.Input, *, advance: bool = True) -> None:
+    def give(self, given: c.Input, *, advance: bool = True, anew: bool = False) -> None:
         """Decide, hold against the laws, carry out."""
         before = self.progress
         try:
-            decision = decide(self.definition, before, given, NOW, self._surroundings, advance=advance)
+            decision = decide(self.definition, before, given, NOW, self._surroundings, advance=advance, anew=anew)
         except REFUSALS as refusal:
             if not isinstance(given, (c.AbortAsked, c.RetryAsked, c.SkipAsked)):
                 raise Broken("total", f"{given} is refused: {refusal!r}") from refusal
@@ -351,9 +352,9 @@ class Table:
         for name in self.own:
             step, spec = self.progress.steps[name], self.definition.steps[name]
             if step.calling and step.state is StepState.RUNNING and step.attempts > 1:
-                self._check_nothing(
-                    c.CallEnded(call=_call(name, step.via, step.attempts - 1), kind=c.OutcomeKind.REJECTED)
-                )
+                earlier = _call(name, step.via, step.attempts - 1)
+                for kind in (c.OutcomeKind.SUCCEEDED, c.OutcomeKind.REJECTED):
+                    self._check_nothing(c.CallEnded(call=earlier, kind=kind), advance=True)
             action = spec.action
             if action is not None and action.awaits_reply and step.attempts:
                 late = c.ReplyArrived(step=name, kind=c.OutcomeKind.SUCCEEDED, attempt=step.attempts + 1)
@@ -371,8 +372,8 @@ class Table:
                 if step.state is StepState.UNKNOWN:
                     self._check_nothing(c.ReplyArrived(step=name, kind=c.OutcomeKind.FAILED))
 
-    def _check_nothing(self, given: c.Input, delivery: c.Delivery | None = None) -> None:
-        decision = decide(self.definition, self.progress, given, NOW, self._surroundings, advance=False)
+    def _check_nothing(self, given: c.Input, delivery: c.Delivery | None = None, *, advance: bool = False) -> None:
+        decision = decide(self.definition, self.progress, given, NOW, self._surroundings, advance=advance)
         if decision.events or decision.commands or (delivery is not None and decision.delivery is not delivery):
             _broken(
                 "late and double changes nothing",
