@@ -2,19 +2,18 @@
 
 What must stay true: pure and total. Every state takes every input; asked twice with nothing new, it decides nothing
 new; a terminal saga decides nothing at all. All rules of what a saga does are in this package and nowhere else:
-``forward`` and ``backward`` move it, ``verbs`` takes what comes from outside, this file brings them together.
+``forward`` and ``backward`` move it, ``verbs`` takes what comes from outside, ``straight`` is the short way where all
+goes well, this file brings them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
-
-import msgspec
 
 from . import backward, forward, verbs
 from . import commands as c
-from . import events as e
+from .decision import Decision
 from .definition import SagaDefinition
 from .lifecycle import (
     SAGA_COMPENSATING,
@@ -26,23 +25,11 @@ from .lifecycle import (
     STEP_UNKNOWN,
 )
 from .progress import Progress
+from .straight import straight_on
 from .turn import Surroundings, Turn, pivot_open, pivot_passed
 
 _WAKING = (c.Begin, c.TakenOver, c.Tick)
 CHILD_CHECK = (1.0, 60.0)  # seconds between two looks at a sub-saga: at first, at most
-
-
-class Decision(msgspec.Struct, frozen=True, gc=False):
-    """What follows from one input: events to store, the progress after them, and commands to carry out then.
-
-    ``held``: calls that would have begun as well, had their limits allowed it.
-    """
-
-    events: Sequence[e.SagaEvent]
-    progress: Progress
-    commands: Sequence[c.Command]
-    delivery: c.Delivery
-    held: Sequence[c.Held] = ()
 
 
 def decide(
@@ -62,6 +49,10 @@ def decide(
     have written to the saga, so more may be ready than what follows from ``given``. Raises InvalidInput, PastPivot or
     SagaFinished where an operator asks for what cannot be; nothing is decided then.
     """
+    if type(given) is c.CallEnded and advance and not anew:
+        plain = straight_on(definition, progress, given, now, surroundings.namespace)
+        if plain is not None:
+            return plain
     turn = Turn(definition, progress, now, surroundings)
     if not advance and isinstance(given, c.TakenOver):
         return Decision(turn.events, progress, turn.commands, turn.delivery)  # whoever takes it over next goes on

@@ -74,6 +74,11 @@ class SagaDefinition:
     # --- the graph ---
 
     @cached_property
+    def step_names(self) -> tuple[str, ...]:
+        """The steps in the order of their declaration."""
+        return tuple(self.steps)
+
+    @cached_property
     def roots(self) -> tuple[str, ...]:
         """The steps that can start at once."""
         return tuple(name for name, step in self.steps.items() if not step.after)
@@ -97,6 +102,21 @@ class SagaDefinition:
     def sequential(self) -> bool:
         """Whether at most one step is ever at work: each waits for the one before it."""
         return len(self.roots) == 1 and all(len(names) <= 1 for names in self.followers.values())
+
+    @cached_property
+    def straight(self) -> Mapping[str, str | None]:
+        """For steps that end with a call: the one step that begins with a call then, or None where nothing follows."""
+        found: dict[str, str | None] = {}
+        for name, step in self.steps.items():
+            names = self.followers[name]
+            if self.limited or len(names) > 1 or not step.ends_with_a_call:
+                continue  # a limit may hold up what follows
+            following = self.steps[names[0]] if names else None
+            if following is None:
+                found[name] = None
+            elif len(following.after) == 1 and following.begins_with_a_call:
+                found[name] = following.name
+        return found
 
     @cached_property
     def descendants(self) -> Mapping[str, frozenset[str]]:

@@ -47,7 +47,7 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, kind: Any = Any) -> msg
         raise NotStorable(
             f"{len(text):,} bytes of JSON are over the limit of {limit:,}; store it elsewhere and keep a reference"
         ).of(what)
-    if b"\\u0000" in text and (path := find_text(_plain.decode(text), "", has_nul)) is not None:
+    if text.find(b"\\u0000") >= 0 and (path := find_text(_plain.decode(text), "", has_nul)) is not None:
         raise NotStorable("a NUL character, which databases refuse", path).of(what)
     return msgspec.Raw(text)
 

@@ -107,6 +107,18 @@ class StepDefinition:
     child_data: Handler | None = None
     where: str = attrs.field(default="", eq=False)
 
+    @property
+    def begins_with_a_call(self) -> bool:
+        """Whether nothing but a call, under a key that needs no data, is what it begins with."""
+        return self.kind not in (KIND_SIGNAL, KIND_SLEEP) and self.when is None and self.idempotency_key is None
+
+    @property
+    def ends_with_a_call(self) -> bool:
+        """Whether it has succeeded once a call of it has."""
+        handlers = (self.action, self.fallback)
+        waits = any(handler is not None and handler.awaits_reply for handler in handlers)
+        return self.kind is StepKind.ACTION and not waits
+
     def forward(self, via: str) -> Handler | None:
         """The function that does the step: the ``"action"`` or the ``"fallback"``."""
         return self.fallback if via == "fallback" else self.action

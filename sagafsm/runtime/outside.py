@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from ..core import commands as c
 from ..core import events as e
-from ..core.decider import Decision, decide
+from ..core.decider import decide
+from ..core.decision import Decision
 from ..core.definition import SagaDefinition
 from ..core.errors import OutcomeUnknown, SagaNotFound, StoreCorrupt, StoreError
 from ..core.instance import SagaInstance

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core import commands as c
-from ..core.decider import Decision
+from ..core.decision import Decision
 from .bodies import Bodies
 from .wishes import Place, Wish, place_of
 

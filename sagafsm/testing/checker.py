@@ -15,7 +15,8 @@ import attrs
 from ..core import commands as c
 from ..core import events as e
 from ..core.codec import decode_event, decode_snapshot, encode_event, encode_snapshot
-from ..core.decider import Decision, decide, next_wake
+from ..core.decider import decide, next_wake
+from ..core.decision import Decision
 from ..core.definition import SagaDefinition
 from ..core.fold import evolve, fold
 from ..core.lifecycle import SagaState, StepState

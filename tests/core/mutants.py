@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from sagafsm.core import backward, decider, fold, forward, legality, verbs
 from sagafsm.core import commands as c
 from sagafsm.core import events as e
+from sagafsm.core.definition import SagaDefinition
 from sagafsm.core.lifecycle import SagaState, StepState
 from sagafsm.core.retry import RetryPolicy
 from sagafsm.core.turn import Turn
@@ -319,6 +320,53 @@ def a_suspended_saga_begins_new_calls(patch):
 def a_writer_that_does_not_own_the_saga_begins_calls(patch):
     original = hostile_run.decide
     patch.setattr(hostile_run, "decide", lambda *given, advance: original(*given, advance=True))
+
+
+# --- the straight way ---
+
+
+def goes_straight_on(patch, change):
+    """``change`` says how a saga and the end of a call look to whoever asks whether the way is straight."""
+    original = decider.straight_on
+
+    def straight_on(definition, progress, ended, now, namespace):
+        seen, heard = change(progress, ended)
+        return original(definition, seen, heard, now, namespace)
+
+    patch.setattr(decider, "straight_on", straight_on)
+
+
+@mutant
+def a_suspended_saga_goes_straight_on(patch):
+    goes_straight_on(patch, lambda progress, ended: (replace(progress, suspended=False), ended))
+
+
+@mutant
+def a_saga_with_a_failed_step_goes_straight_on(patch):
+    goes_straight_on(patch, lambda progress, ended: (replace(progress, troubled=0), ended))
+
+
+@mutant
+def an_aborted_saga_goes_straight_on(patch):
+    goes_straight_on(patch, lambda progress, ended: (replace(progress, abort=None), ended))
+
+
+@mutant
+def the_end_of_an_earlier_attempt_leads_straight_on(patch):
+    def change(progress, ended):
+        step = progress.steps[ended.call.step]
+        newest = replace(ended.call, attempt=step.attempts, interruption=step.interruptions)
+        return progress, replace(ended, call=newest)
+
+    goes_straight_on(patch, change)
+
+
+@mutant
+def the_straight_way_leads_past_what_has_not_ended_yet(patch):
+    def straight(self):
+        return {name: names[0] if names else None for name, names in self.followers.items() if not self.limited}
+
+    patch.setattr(SagaDefinition, "straight", property(straight))
 
 
 # --- the pivot ---

@@ -166,7 +166,7 @@ def steps_are_those_of_the_definition(log: Log, entries: list[Entry]) -> None:
     """A saga's steps are those of the definition that it was started with, by name."""
     first = entries[0].event
     if isinstance(first, e.SagaStarted) and (
-        first.steps != tuple(log.definition.steps) or first.fingerprint != log.definition.fingerprint
+        first.steps != log.definition.step_names or first.fingerprint != log.definition.fingerprint
     ):
         _broken("V2 steps are known by their names", f"{log.saga_id} was started with {first.steps}")
 

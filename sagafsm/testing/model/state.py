@@ -51,7 +51,7 @@ def initial(definition: SagaDefinition) -> State:
         saga_type=definition.name,
         definition_version=definition.version,
         fingerprint=definition.fingerprint,
-        steps=tuple(definition.steps),
+        steps=definition.step_names,
         data=e.NULL,
         correlation_id=SAGA_ID,
         deadline=None if definition.deadline is None else LATER,
