@@ -84,12 +84,12 @@ async def create_saga(
         saga_type=definition.name,
         definition_version=definition.version,
         fingerprint=definition.fingerprint,
-        steps=tuple(definition.steps),
+        steps=definition.step_names,
         data=data,
         correlation_id=correlation_id or saga_id,
         parent_id=parent[0] if parent else None,
         parent_step=parent[1] if parent else None,
-        tags=tags or {},
+        tags={} if tags is None else tags,
         deadline=None if definition.deadline is None else now + definition.deadline,
     )
     progress = evolve(None, started, now)
@@ -106,6 +106,7 @@ async def create_saga(
             progress = decision.progress
             events.extend(decision.events)
             calls = c.calls_among(decision.commands)
+        del decision  # what is kept while an append is written is kept a thousand times
     stays = bool(calls)
     birth = Birth(
         saga_type=definition.name,
@@ -129,6 +130,9 @@ async def create_saga(
         now=now,
         birth=birth,
     )
+    told = engine.listens or parent is not None or progress.state.terminal
+    news: Sequence[e.SagaEvent] = events if told else ()
+    del events
     lapses = engine.lapses
     if stays:
         engine.unborn.add(saga_id)
@@ -159,8 +163,8 @@ async def create_saga(
         driver.born(calls, lapses)  # before anybody can ask something of it: it is not idle
         engine.drivers.setdefault(saga_id, driver)  # while the answer took its time it may have been claimed anew
     try:
-        if engine.listens or parent is not None or progress.state.terminal:
-            await engine.stored(driver, events)
+        if told:
+            await engine.stored(driver, news)
     finally:  # a caller that is cancelled in the middle of a hook leaves a saga that runs
         if stays and engine.draining:
             driver.abandon()  # nothing begins any more: whoever takes it over makes its calls

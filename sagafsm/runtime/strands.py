@@ -20,9 +20,9 @@ class Strands(set["asyncio.Task[None]"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._calling: dict[str, list[asyncio.Task[None]]] = {}  # by step: who calls a function of it
+        self._calling: dict[str, tuple[asyncio.Task[None], ...]] = {}  # by step: who calls a function of it
         self._cut: set[asyncio.Task[None]] | None = None  # whose call is being cut short; hardly ever anybody's
-        self._gone: dict[asyncio.Task[None], asyncio.Future[None]] = {}  # done when the call has ended
+        self._gone: dict[asyncio.Task[None], asyncio.Future[None]] | None = None  # done when the call has ended; rare
 
     def begin(self, work: Coroutine[Any, Any, None], name: str, ended: Callable[[asyncio.Task[None]], object]) -> None:
         """Do something in a task of its own. ``ended`` is told of its end and takes it out, unless it came to ``end``.
@@ -47,13 +47,9 @@ class Strands(set["asyncio.Task[None]"]):
 
         Done when those that call one already have ended: they were overtaken by a reply. None: there are none.
         """
-        others = self._calling.get(step)
-        if others is None:
-            self._calling[step] = [task]
-            return None
-        gone = self._all_gone(others)
-        others.append(task)
-        return gone
+        others = self._calling.get(step, ())
+        self._calling[step] = (*others, task)
+        return self._all_gone(others) if others else None
 
     def cut_short(self, step: str) -> asyncio.Future[Any] | None:
         """Cancel what calls a function of this step, but not the one that asks; done when all of it has ended.
@@ -73,17 +69,18 @@ class Strands(set["asyncio.Task[None]"]):
 
     def call_ended(self, task: asyncio.Task[None], step: str) -> None:
         """It calls it no more."""
-        callers = self._calling[step]
-        callers.remove(task)
-        if not callers:
-            del self._calling[step]
+        callers = self._calling.pop(step)
+        if len(callers) > 1:
+            self._calling[step] = tuple([other for other in callers if other is not task])
         if self._cut is not None:
             self._cut.discard(task)
-        gone = self._gone.pop(task, None)
+        gone = None if self._gone is None else self._gone.pop(task, None)
         if gone is not None and not gone.done():
             gone.set_result(None)
 
     def _all_gone(self, tasks: Sequence[asyncio.Task[None]]) -> asyncio.Future[Any]:
+        if self._gone is None:
+            self._gone = {}
         loop = asyncio.get_running_loop()
         return asyncio.gather(*[self._gone.setdefault(task, loop.create_future()) for task in tasks])
 
