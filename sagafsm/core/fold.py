@@ -16,7 +16,7 @@ from . import events as e
 from .changes import begun, changed, checked_step, moved, remembered, saga_moved, step_of, troubled_by, with_step
 from .errors import StoreCorrupt
 from .legality import check_saga
-from .lifecycle import SAGA_STARTED, STEP_RUNNING, STEP_UNKNOWN, STEP_WAITING, move_step
+from .lifecycle import SAGA_STARTED, STEP_RUNNING, STEP_UNKNOWN, STEP_WAITING, StepState, move_step
 from .progress import MAX_EVENTS, WAITING_STEP, Progress, StepProgress
 
 
@@ -69,18 +69,23 @@ def _born(event: e.SagaStarted, at: float) -> Progress:
 _FIRST_STARTED = move_step(STEP_WAITING, "start", "", "")
 
 
+def started_step(event: e.AttemptStarted, at: float, version: int) -> StepProgress:
+    """A step whose action is attempted for the first time, by event ``version`` of its saga."""
+    return StepProgress(
+        state=_FIRST_STARTED,
+        attempts=event.attempt,
+        interruptions=event.interruption,
+        calling=True,
+        started_at=at,
+        began=version,
+    )
+
+
 def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
     step = step_of(p, event.step)
     if step is WAITING_STEP and event.via == "action":  # by far the most frequent case
-        new = StepProgress(
-            state=_FIRST_STARTED,
-            attempts=event.attempt,
-            interruptions=event.interruption,
-            calling=True,
-            started_at=at,
-            began=p.version + 1,
-        )
-        version, steps = p.version + 1, {**p.steps, event.step: new}
+        version = p.version + 1
+        steps = {**p.steps, event.step: started_step(event, at, version)}
         return replace(p, steps=steps, version=version, updated_at=at, state=begun(p))
     state = moved(p, event.step, step, "start")
     fresh = event.via != step.via
@@ -127,6 +132,23 @@ def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
     return with_step(p, at, event.step, new, state=begun(p), troubled=troubled)
 
 
+def succeeded_step(step: StepProgress, state: StepState, event: e.StepSucceeded, version: int) -> StepProgress:
+    """The step that has succeeded by event ``version`` of its saga."""
+    return replace(
+        step,
+        state=state,
+        calling=False,
+        probing=False,
+        waiting=None,
+        due_at=None,
+        stored=event.result,
+        error=None,
+        ended=version,
+        again=False,
+        halted=False,
+    )
+
+
 def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
     step = step_of(p, event.step)
     state = move_step(step.state, "succeed", p.saga_id, event.step)
@@ -140,20 +162,8 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
         changes["message_ids"] = remembered(p, event.message_id)
     if step.state is not STEP_RUNNING:
         changes["troubled"] = p.troubled + troubled_by(step.state, state)
-    new = replace(
-        step,
-        state=state,
-        calling=False,
-        probing=False,
-        waiting=None,
-        due_at=None,
-        stored=event.result,
-        error=None,
-        ended=p.version + 1,
-        again=False,
-        halted=False,
-    )
-    version, steps = p.version + 1, {**p.steps, event.step: new}
+    version = p.version + 1
+    steps = {**p.steps, event.step: succeeded_step(step, state, event, version)}
     if changes:
         return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1, **changes)
     return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1)

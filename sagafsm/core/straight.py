@@ -7,13 +7,15 @@ a tenth of the processor's time of a saga.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from . import events as e
 from .commands import DELIVERY_ACCEPTED, OUTCOME_SUCCEEDED, ROLE_FORWARD, Call, CallEnded
 from .decision import Decision
 from .definition import SagaDefinition
-from .fold import FOLDS
+from .fold import FOLDS, started_step, succeeded_step
 from .keys import derived_key
-from .lifecycle import SAGA_PENDING, STEP_RUNNING
+from .lifecycle import SAGA_PENDING, STEP_RUNNING, STEP_SUCCEEDED
 from .progress import WAITING_STEP, Progress
 
 
@@ -53,7 +55,12 @@ def straight_on(
         return None
     key = derived_key(namespace, progress.saga_id, following, "action")
     started = e.AttemptStarted(step=following, attempt=1, idempotency_key=key)
-    progress = FOLDS[e.StepSucceeded](progress, succeeded, now)
-    progress = FOLDS[e.AttemptStarted](progress, started, now)
+    version = progress.version
+    steps = {
+        **steps,
+        name: succeeded_step(step, STEP_SUCCEEDED, succeeded, version + 1),
+        following: started_step(started, now, version + 2),
+    }
+    progress = replace(progress, steps=steps, version=version + 2, updated_at=now, done=progress.done + 1)
     begun = Call(step=following, role=ROLE_FORWARD, via="action", attempt=1, interruption=0, idempotency_key=key)
     return Decision((succeeded, started), progress, (begun,), DELIVERY_ACCEPTED)
