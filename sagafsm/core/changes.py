@@ -5,14 +5,24 @@ What must stay true: each event raises ``version`` by one, and nothing else does
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from . import events as e
 from .errors import StoreCorrupt
 from .legality import check_step
-from .lifecycle import SAGA_STARTED, STEP_FAILED, STEP_UNKNOWN, SagaState, StepState, move_saga, move_step
+from .lifecycle import (
+    SAGA_STARTED,
+    STEP_FAILED,
+    STEP_RUNNING,
+    STEP_UNKNOWN,
+    STEP_WAITING,
+    SagaState,
+    StepState,
+    move_saga,
+    move_step,
+)
 from .progress import Progress, StepProgress
 
 
@@ -29,6 +39,39 @@ def checked_step(progress: Progress, name: str, event: e.SagaEvent) -> StepProgr
     step = step_of(progress, name)
     check_step(progress, name, step, event)
     return step
+
+
+FIRST_STARTED: Final = move_step(STEP_WAITING, "start", "", "")
+CALL_SUCCEEDED: Final = move_step(STEP_RUNNING, "succeed", "", "")
+
+
+def first_started(event: e.AttemptStarted, at: float, version: int) -> StepProgress:
+    """A step whose action is attempted for the first time, by event ``version`` of its saga."""
+    return StepProgress(
+        state=FIRST_STARTED,
+        attempts=event.attempt,
+        interruptions=event.interruption,
+        calling=True,
+        started_at=at,
+        began=version,
+    )
+
+
+def with_result(step: StepProgress, state: StepState, event: e.StepSucceeded, version: int) -> StepProgress:
+    """The step once it has succeeded, by event ``version`` of its saga."""
+    return replace(
+        step,
+        state=state,
+        calling=False,
+        probing=False,
+        waiting=None,
+        due_at=None,
+        stored=event.result,
+        error=None,
+        ended=version,
+        again=False,
+        halted=False,
+    )
 
 
 def with_step(

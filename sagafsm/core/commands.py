@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -68,8 +68,7 @@ def calls_among(commands: Sequence[Command]) -> Sequence[Call]:
     for command in commands:
         if type(command) is not Call:
             return [command for command in commands if type(command) is Call]
-    calls: Sequence[Any] = commands
-    return calls  # as nearly always: all of them
+    return cast("Sequence[Call]", commands)  # as nearly always: all of them
 
 
 class Held(Struct, frozen=True, kw_only=True):

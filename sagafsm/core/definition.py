@@ -105,16 +105,18 @@ class SagaDefinition:
 
     @cached_property
     def straight(self) -> Mapping[str, str | None]:
-        """For steps that end with a call: the one step that begins with a call then, or None where nothing follows."""
+        """Where the end of a step's call leads by the definition alone: to one call, or None: nothing follows."""
+        if self.limited:
+            return {}  # a limit may hold up what follows
         found: dict[str, str | None] = {}
         for name, step in self.steps.items():
             names = self.followers[name]
-            if self.limited or len(names) > 1 or not step.ends_with_a_call:
-                continue  # a limit may hold up what follows
+            if not step.ends_with_its_call or len(names) > 1:
+                continue
             following = self.steps[names[0]] if names else None
             if following is None:
                 found[name] = None
-            elif len(following.after) == 1 and following.begins_with_a_call:
+            elif len(following.after) == 1 and following.calls_at_once:
                 found[name] = following.name
         return found
 

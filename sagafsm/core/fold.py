@@ -13,10 +13,23 @@ from typing import Any
 from msgspec.structs import replace
 
 from . import events as e
-from .changes import begun, changed, checked_step, moved, remembered, saga_moved, step_of, troubled_by, with_step
+from .changes import (
+    CALL_SUCCEEDED,
+    begun,
+    changed,
+    checked_step,
+    first_started,
+    moved,
+    remembered,
+    saga_moved,
+    step_of,
+    troubled_by,
+    with_result,
+    with_step,
+)
 from .errors import StoreCorrupt
 from .legality import check_saga
-from .lifecycle import SAGA_STARTED, STEP_RUNNING, STEP_UNKNOWN, STEP_WAITING, StepState, move_step
+from .lifecycle import SAGA_STARTED, STEP_RUNNING, STEP_UNKNOWN, move_step
 from .progress import MAX_EVENTS, WAITING_STEP, Progress, StepProgress
 
 
@@ -66,26 +79,12 @@ def _born(event: e.SagaStarted, at: float) -> Progress:
 
 # --- forward ---
 
-_FIRST_STARTED = move_step(STEP_WAITING, "start", "", "")
-
-
-def started_step(event: e.AttemptStarted, at: float, version: int) -> StepProgress:
-    """A step whose action is attempted for the first time, by event ``version`` of its saga."""
-    return StepProgress(
-        state=_FIRST_STARTED,
-        attempts=event.attempt,
-        interruptions=event.interruption,
-        calling=True,
-        started_at=at,
-        began=version,
-    )
-
 
 def _attempt_started(p: Progress, event: e.AttemptStarted, at: float) -> Progress:
     step = step_of(p, event.step)
     if step is WAITING_STEP and event.via == "action":  # by far the most frequent case
         version = p.version + 1
-        steps = {**p.steps, event.step: started_step(event, at, version)}
+        steps = {**p.steps, event.step: first_started(event, at, version)}
         return replace(p, steps=steps, version=version, updated_at=at, state=begun(p))
     state = moved(p, event.step, step, "start")
     fresh = event.via != step.via
@@ -132,23 +131,6 @@ def _wait_started(p: Progress, event: e.WaitStarted, at: float) -> Progress:
     return with_step(p, at, event.step, new, state=begun(p), troubled=troubled)
 
 
-def succeeded_step(step: StepProgress, state: StepState, event: e.StepSucceeded, version: int) -> StepProgress:
-    """The step that has succeeded by event ``version`` of its saga."""
-    return replace(
-        step,
-        state=state,
-        calling=False,
-        probing=False,
-        waiting=None,
-        due_at=None,
-        stored=event.result,
-        error=None,
-        ended=version,
-        again=False,
-        halted=False,
-    )
-
-
 def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
     step = step_of(p, event.step)
     state = move_step(step.state, "succeed", p.saga_id, event.step)
@@ -163,7 +145,7 @@ def _step_succeeded(p: Progress, event: e.StepSucceeded, at: float) -> Progress:
     if step.state is not STEP_RUNNING:
         changes["troubled"] = p.troubled + troubled_by(step.state, state)
     version = p.version + 1
-    steps = {**p.steps, event.step: succeeded_step(step, state, event, version)}
+    steps = {**p.steps, event.step: with_result(step, state, event, version)}
     if changes:
         return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1, **changes)
     return replace(p, steps=steps, version=version, updated_at=at, done=p.done + 1)
@@ -355,6 +337,17 @@ def _saga_unstuck(p: Progress, event: e.SagaUnstuck, at: float) -> Progress:
         stuck_child=None,
         event_budget=p.version + MAX_EVENTS,
     )
+
+
+def succeeded_and_started(p: Progress, succeeded: e.StepSucceeded, started: e.AttemptStarted, at: float) -> Progress:
+    """The progress after both, folded in one go: a call ended well, and the first one of a step begins."""
+    version = p.version
+    steps = {
+        **p.steps,
+        succeeded.step: with_result(p.steps[succeeded.step], CALL_SUCCEEDED, succeeded, version + 1),
+        started.step: first_started(started, at, version + 2),
+    }
+    return replace(p, steps=steps, version=version + 2, updated_at=at, done=p.done + 1)
 
 
 def _saga_ended(p: Progress, event: e.SagaCompleted | e.SagaFailed, at: float) -> Progress:

@@ -47,6 +47,7 @@ def encode(value: Any, *, what: str, limit: int = LIMIT, kind: Any = Any) -> msg
         raise NotStorable(
             f"{len(text):,} bytes of JSON are over the limit of {limit:,}; store it elsewhere and keep a reference"
         ).of(what)
+    # Not ``in``: bytes first take it for a number, and make an exception of that.
     if text.find(b"\\u0000") >= 0 and (path := find_text(_plain.decode(text), "", has_nul)) is not None:
         raise NotStorable("a NUL character, which databases refuse", path).of(what)
     return msgspec.Raw(text)

@@ -108,13 +108,13 @@ class StepDefinition:
     where: str = attrs.field(default="", eq=False)
 
     @property
-    def begins_with_a_call(self) -> bool:
-        """Whether nothing but a call, under a key that needs no data, is what it begins with."""
+    def calls_at_once(self) -> bool:
+        """Whether it begins with a call, whatever the saga's data: no wait, no condition, no key template."""
         return self.kind not in (KIND_SIGNAL, KIND_SLEEP) and self.when is None and self.idempotency_key is None
 
     @property
-    def ends_with_a_call(self) -> bool:
-        """Whether it has succeeded once a call of it has."""
+    def ends_with_its_call(self) -> bool:
+        """Whether it has succeeded once a call of it has: it awaits no reply and no other saga."""
         handlers = (self.action, self.fallback)
         waits = any(handler is not None and handler.awaits_reply for handler in handlers)
         return self.kind is StepKind.ACTION and not waits

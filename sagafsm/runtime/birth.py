@@ -106,7 +106,7 @@ async def create_saga(
             progress = decision.progress
             events.extend(decision.events)
             calls = c.calls_among(decision.commands)
-        del decision  # what is kept while an append is written is kept a thousand times
+        del decision
     stays = bool(calls)
     birth = Birth(
         saga_type=definition.name,
@@ -132,7 +132,7 @@ async def create_saga(
     )
     told = engine.listens or parent is not None or progress.state.terminal
     news: Sequence[e.SagaEvent] = events if told else ()
-    del events
+    del started, events  # what is kept while an append is written is kept a thousand times
     lapses = engine.lapses
     if stays:
         engine.unborn.add(saga_id)

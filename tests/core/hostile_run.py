@@ -83,14 +83,16 @@ class Run:
         self.inputs.append(given)
         self.told.append(f"{self.now:g} {'' if advance else '(foreign) '}{given}")
         before, now = self.progress, self.now
+        # Where others have written, the owner's append is refused; it reads what is there, and looks at everything.
+        anew = advance and self.owed and isinstance(given, c.CallEnded)
         try:
-            decision = decide(self.definition, before, given, now, self.surroundings, advance=advance)
+            decision = decide(self.definition, before, given, now, self.surroundings, advance=advance, anew=anew)
         except REFUSALS as refusal:
             if not isinstance(given, (c.AbortAsked, c.RetryAsked, c.SkipAsked, c.SignalArrived, c.UndoAsked)):
                 raise Broken("total", f"{given} is refused: {refusal!r}") from refusal
             self.told.append(f"   refused: {refusal}")
             return None
-        again = decide(self.definition, before, given, now, self.surroundings, advance=advance)
+        again = decide(self.definition, before, given, now, self.surroundings, advance=advance, anew=anew)
         checker.check_repeatable(decision, again)
         checker.check_decision(before, decision)
         for event in decision.events:
@@ -106,7 +108,7 @@ class Run:
                 raise Broken("a foreign writer starts nothing", f"{decision.commands}")
             self.owed = self.owed or bool(decision.events)
         else:
-            self.owed = self.owed and isinstance(given, c.CallEnded)
+            self.owed = anew and not decision.events  # without an append it has noticed nothing yet
             if self.owned and not self.owed:
                 checker.check_rest(self.definition, self.progress, now, self.surroundings)
                 checker.check_awake(self.definition, self.progress, now)
