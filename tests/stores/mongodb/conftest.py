@@ -1,6 +1,8 @@
 """A database of its own for each test, on one server for all of them."""
 
+import gc
 import uuid
+import warnings
 from urllib.parse import urlsplit, urlunsplit
 
 import pymongo
@@ -23,6 +25,18 @@ def through(proxy, url):
     # A member of a replica set names the others and itself, and the driver would go there, past the proxy.
     query = "directConnection=true&socketTimeoutMS=700&connectTimeoutMS=700&serverSelectionTimeoutMS=200"
     return parts._replace(netloc=netloc, query=query).geturl()
+
+
+@pytest.fixture(autouse=True)
+def sockets_left_by_the_driver():
+    """A call that is cancelled while PyMongo 4 connects leaves its socket to the collector of garbage.
+
+    It is collected here, and not in the middle of some later test that has nothing to do with it.
+    """
+    yield
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+        gc.collect(1)  # what is younger than the test
 
 
 @pytest.fixture(scope="session")
