@@ -50,7 +50,7 @@ def straight_on(
         after = FOLDS[e.SagaCompleted](after, completed, now)
         return Decision((succeeded, completed), after, (), DELIVERY_ACCEPTED)
     if steps[following] is not WAITING_STEP:
-        return None  # from a snapshot: it is no other, but equal
+        return None  # read from a snapshot, it is equal and yet another object
     key = derived_key(namespace, progress.saga_id, following, "action")
     started = e.AttemptStarted(step=following, attempt=1, idempotency_key=key)
     after = succeeded_and_started(progress, succeeded, started, now)
